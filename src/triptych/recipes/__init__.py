@@ -1,0 +1,1 @@
+"""The shipped recipes, one YAML file each; they are found by :mod:`triptych.spec.shelf`."""

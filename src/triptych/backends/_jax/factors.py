@@ -1,0 +1,169 @@
+"""Reading every constant back from the live Flax modules and Optax transformations.
+
+Optax keeps its constants in the closures of its functions; they are read from there. Nothing here
+looks at the spec's values.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import optax
+from flax import nnx
+
+from triptych.backends._jax import layers
+
+if TYPE_CHECKING:
+    from triptych.backends._jax.learner import JaxLearner
+
+
+def read(learner: JaxLearner) -> dict[str, Any]:
+    """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
+    found: dict[str, Any] = {}
+    model = learner.model
+    for name, inputs in model.wiring:
+        module = getattr(model, name)
+        own = {"inputs": list(inputs)} | _LAYERS[type(module)](module)
+        found |= {f"{name}.{factor}": value for factor, value in own.items()}
+    if learner.optimizer is not None:
+        found |= {f"optimizer.{k}": item for k, item in _optimizer(learner.optimizer).items()}
+    return found
+
+
+def _conv(module: nnx.Conv) -> dict[str, Any]:
+    return {
+        "kind": "conv",
+        "filters": module.out_features,
+        "kernel": tuple(module.kernel_size),
+        "stride": tuple(module.strides),
+        "padding": tuple(map(tuple, module.padding)),
+        "dilation": tuple(module.kernel_dilation),
+        "groups": module.feature_group_count,
+        "bias": module.bias is not None,
+    }
+
+
+def _conv_transpose(module: layers.ConvTranspose) -> dict[str, Any]:
+    return {
+        "kind": "conv_transpose",
+        "filters": module.out_features,
+        "kernel": tuple(module.kernel_size),
+        "stride": tuple(module.strides),
+        "padding": module.crop,
+        "dilation": tuple(module.kernel_dilation),
+        "bias": module.bias is not None,
+    }
+
+
+def _pool(kind: str) -> Callable[[Any], dict[str, Any]]:
+    def read_pool(module: Any) -> dict[str, Any]:
+        found = {"kind": kind, "size": module.window, "stride": module.strides}
+        found["padding"] = module.padding
+        if kind == "average_pool":
+            found["count_padding"] = module.count_include_pad
+        return found
+
+    return read_pool
+
+
+def _plain(kind: str, **attributes: str) -> Callable[[Any], dict[str, Any]]:
+    """A reader of plain attributes: spec name = native attribute."""
+    return lambda module: {"kind": kind} | {k: getattr(module, v) for k, v in attributes.items()}
+
+
+_LAYERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    nnx.Conv: _conv,
+    layers.ConvTranspose: _conv_transpose,
+    layers.MaxPool: _pool("max_pool"),
+    layers.AvgPool: _pool("average_pool"),
+    nnx.Linear: lambda m: {"kind": "dense", "units": m.out_features, "bias": m.bias is not None},
+    layers.Flatten: lambda m: {"kind": "flatten", "order": "height, width, channels"},
+    layers.BatchNorm: _plain("batch_norm", epsilon="epsilon", keep="momentum", unbiased="unbiased"),
+    nnx.LayerNorm: _plain("layer_norm", epsilon="epsilon"),
+    layers.Dropout: _plain("dropout", rate="rate"),
+    nnx.Embed: _plain("embedding", size="num_embeddings", features="features"),
+    layers.Rescale: _plain("rescale", scale="scale", offset="offset"),
+    layers.Add: _plain("add"),
+    layers.Concatenate: _plain("concatenate"),
+    layers.Dueling: _plain("dueling"),
+    layers.Function: lambda m: {"kind": m.kind} | dict(m.constants),
+}
+
+
+def closures(transformation: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (name, constants) of every transformation in a chain, in order."""
+    function = getattr(transformation, "update", transformation)
+    constants = dict(inspect.getclosurevars(function).nonlocals)
+    inner = constants.get("update_fns") or (
+        [constants["tx"].update] if hasattr(constants.get("tx"), "update") else []
+    )
+    if inner:
+        for part in inner:
+            yield from closures(part)
+    else:
+        yield function.__qualname__.split(".")[0], constants
+
+
+def _optimizer(chain: optax.GradientTransformation) -> dict[str, Any]:
+    """The rule that a chain computes, in the words of the spec."""
+    parts = list(closures(chain))
+    found: dict[str, Any] = {"rule": "sgd", "momentum": 0.0, "nesterov": False, "l2": 0.0}
+    scaled = False
+    for name, constants in parts:
+        if name in _SCALES:
+            found = {"l2": found["l2"]} | _SCALES[name](constants)
+            scaled = True
+        elif name == "trace":
+            found["momentum"] = constants["decay"]
+            if not scaled:
+                found["nesterov"] = constants["nesterov"]
+        elif name == "add_decayed_weights":
+            decay = constants["weight_decay"]
+            found |= {"rule": "adamw", "weight_decay": decay} if scaled else {"l2": decay}
+    return found
+
+
+def _adam(constants: dict[str, Any]) -> dict[str, Any]:
+    hat = constants.get("eps_hat")
+    inside = constants.get("eps_root", 0.0)
+    return {
+        "rule": "adam",
+        "beta1": constants["b1"],
+        "beta2": constants["b2"],
+        "epsilon": hat if hat is not None else inside or constants["eps"],
+        "epsilon_inside_root": bool(inside),
+        "epsilon_before_correction": hat is not None,
+    }
+
+
+def _rmsprop(centered: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda constants: {
+        "rule": "rmsprop",
+        "decay": constants["decay"],
+        "epsilon": constants["eps"],
+        "epsilon_inside_root": constants["eps_in_sqrt"],
+        "momentum": 0.0,
+        "centered": centered,
+    }
+
+
+_SCALES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "scale_by_adam": _adam,
+    "scale_by_adam_hat": _adam,
+    "scale_by_rms": _rmsprop(centered=False),
+    "scale_by_stddev": _rmsprop(centered=True),
+    "scale_by_rss": lambda c: {
+        "rule": "adagrad",
+        "epsilon": c["eps"],
+        "epsilon_inside_root": True,
+        "initial": c.get("initial_accumulator_value", 0.0),
+    },
+    "scale_by_rss_outside": lambda c: {
+        "rule": "adagrad",
+        "epsilon": c["eps_outside"],
+        "epsilon_inside_root": False,
+        "initial": c.get("initial", 0.0),
+    },
+}

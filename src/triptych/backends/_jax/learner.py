@@ -1,0 +1,204 @@
+"""Network, objective and update rule alive in JAX.
+
+Params are a plain tree {node: {attribute: array}}; the compiled functions put them into the NNX
+module, run it, and take them out again. Old buffers are donated to the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+from triptych.backends._jax import factors, rules, source
+from triptych.backends._jax.layouts import HOMES
+from triptych.backends._jax.model import Model
+from triptych.backends._jax.namespace import JaxNamespace
+from triptych.backends.base import BaseLearner
+from triptych.backends.layout import Home
+from triptych.backends.protocol import Batch, DType, Objective, Params
+from triptych.spec.network import Network
+from triptych.spec.rules import Rule
+
+XP = JaxNamespace()
+Tree = dict[str, dict[str, Array]]
+
+
+class JaxLearner(BaseLearner):
+    """See :class:`triptych.backends.protocol.Learner`."""
+
+    homes = HOMES
+
+    def _build(self) -> None:
+        self.graph, trained, rest = nnx.split(Model(self.network, self.dtype), nnx.Param, ...)
+        self.trained: Tree = _plain(trained)
+        self.rest: Tree = _plain(rest)
+        self.targets: tuple[Tree, Tree] = (_copy(self.trained), _copy(self.rest))
+        self.optimizer = rules.build(self.rule) if self.rule else None
+        self.slots_tree: Any = self.optimizer.init(self.trained) if self.optimizer else None
+        self._compiled_forward = jax.jit(self._run)
+        self._compiled_layers = jax.jit(self._run_layers, static_argnames="training")
+        self._compiled_gradients = jax.jit(jax.value_and_grad(self._objective, has_aux=True))
+        self._compiled_step = jax.jit(self._pure_step, donate_argnums=(0, 1, 2))
+        self._compiled_apply = jax.jit(self._change)
+
+    @property
+    def model(self) -> Model:
+        """A new NNX module with the current params."""
+        return nnx.merge(self.graph, _copy(self.trained), _copy(self.rest))
+
+    def factors(self) -> dict[str, Any]:
+        """Every constant read back from the live modules and Optax's closures."""
+        return factors.read(self)
+
+    # --- pure functions, compiled ------------------------------------------------------------
+
+    def _run(self, trained: Tree, rest: Tree, x: Array) -> Array:
+        return nnx.merge(self.graph, trained, rest)(x)
+
+    def _run_layers(self, trained: Tree, rest: Tree, inputs: Any, training: bool) -> Any:
+        model = nnx.merge(self.graph, trained, rest)
+        return model.all_outputs(inputs["observation"], training, inputs)
+
+    def _objective(self, trained: Tree, rest: Tree, targets: Any, inputs: Any) -> tuple[Array, Tree]:
+        """Run the forward passes that the objective asks for; return loss and new statistics."""
+        assert self.objective is not None
+        model = nnx.merge(self.graph, trained, rest)
+        still = nnx.merge(self.graph, trained, rest)
+        outputs = {}
+        for item in self.objective.evaluations:
+            if item.gradient:
+                outputs[item.name] = model(inputs[item.input], True, inputs)
+            else:
+                chosen = still if item.network == "online" else nnx.merge(self.graph, *targets)
+                outputs[item.name] = XP.stop_gradient(chosen(inputs[item.input]))
+        loss = self.objective.loss(XP, outputs, inputs)
+        return loss, _plain(nnx.split(model, nnx.Param, ...)[2])
+
+    def _change(self, trained: Tree, slots: Any, grads: Tree, rate: Any) -> tuple[Tree, Any]:
+        """Return params and slots after one update."""
+        assert self.optimizer is not None
+        steps, slots = self.optimizer.update(grads, slots, trained)
+        return jax.tree.map(lambda p, s: p - rate.astype(p.dtype) * s, trained, steps), slots
+
+    def _pure_step(
+        self, trained: Tree, rest: Tree, slots: Any, targets: Any, inputs: Any, rate: Any
+    ) -> Any:
+        function = jax.value_and_grad(self._objective, has_aux=True)
+        (loss, rest), grads = function(trained, rest, targets, inputs)
+        trained, slots = self._change(trained, slots, grads, rate)
+        return trained, rest, slots, loss
+
+    # --- what the base class asks for --------------------------------------------------------
+
+    def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
+        trained, rest = (self.trained, self.rest) if network == "online" else self.targets
+        return np.asarray(self._compiled_forward(trained, rest, observations))
+
+    def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
+        values = self._compiled_layers(self.trained, self.rest, dict(inputs), training=training)
+        return {name: np.asarray(value) for name, value in values.items()}
+
+    def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
+        (loss, _), grads = self._compiled_gradients(
+            self.trained, self.rest, self.targets, dict(inputs)
+        )
+        found = {}
+        for name in self.network.trainable:
+            node, home = self._home(name)
+            found[name] = np.asarray(grads[node][home.attribute])
+        return float(loss), found
+
+    def _step(self, inputs: Batch, rate: float) -> Array:
+        self.trained, self.rest, self.slots_tree, loss = self._compiled_step(
+            self.trained, self.rest, self.slots_tree, self.targets, dict(inputs), np.float64(rate)
+        )
+        return loss
+
+    def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
+        grads = self._tree(gradients)
+        self.trained, self.slots_tree = self._compiled_apply(
+            self.trained, self.slots_tree, grads, np.float64(rate)
+        )
+
+    def _tree(self, arrays: Mapping[str, np.ndarray]) -> Tree:
+        """Trainable native arrays by canonical name -> a tree like the params."""
+        tree: Tree = {node: {} for node in self.trained}
+        for name, array in arrays.items():
+            node, home = self._home(name)
+            tree[node][home.attribute] = jnp.array(array)
+        return tree
+
+    def _read(self, node: str, home: Home, network: str) -> np.ndarray:
+        trees = (self.trained, self.rest) if network == "online" else self.targets
+        return np.asarray(next(t[node][home.attribute] for t in trees if _has(t, node, home)))
+
+    def _write(self, values: dict[str, tuple[str, Home, np.ndarray]], network: str) -> None:
+        trees = (self.trained, self.rest) if network == "online" else self.targets
+        for node, home, array in values.values():
+            tree = next(tree for tree in trees if _has(tree, node, home))
+            tree[node][home.attribute] = jnp.array(array)
+
+    def _read_slot(self, slot: str, name: str) -> np.ndarray:
+        node, home = self._home(name)
+        return np.asarray(rules.find(self.slots_tree, rules.STATE_FIELDS[slot])[node][home.attribute])
+
+    def _write_slots(self, updates: int, values: dict[str, dict[str, np.ndarray]]) -> None:
+        fields: dict[str, Any] = {"count": jnp.asarray(updates, jnp.int32)}
+        for slot, arrays in values.items():
+            fields[rules.STATE_FIELDS[slot]] = self._tree(arrays)
+        self.slots_tree = rules.replace(self.slots_tree, fields)
+
+
+def _plain(state: Any) -> Tree:
+    """An NNX state as a plain tree of arrays."""
+    tree: Tree = nnx.to_pure_dict(state)
+    return tree
+
+
+def _copy(tree: Tree) -> Tree:
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _has(tree: Tree, node: str, home: Home) -> bool:
+    return home.attribute in tree.get(node, {})
+
+
+class JaxBackend:
+    """See :class:`triptych.backends.protocol.Backend`."""
+
+    name = "jax"
+
+    def versions(self) -> dict[str, str]:
+        """Versions of JAX, Flax and Optax."""
+        return {"jax": jax.__version__, "flax": flax.__version__, "optax": optax.__version__}
+
+    def learner(
+        self,
+        network: Network,
+        params: Params,
+        *,
+        objective: Objective | None = None,
+        rule: Rule | None = None,
+        dtype: DType = "float32",
+        seed: int = 0,
+        target: bool = False,
+    ) -> JaxLearner:
+        """Return a learner; see the protocol."""
+        return JaxLearner(
+            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
+        )
+
+    def source(self, network: Network, title: str) -> str:
+        """Return the network as an NNX module in text."""
+        return source.write(network, title)
+
+
+BACKEND = JaxBackend()

@@ -1,0 +1,123 @@
+"""Reading every constant back from the live PyTorch objects, in the words of the spec.
+
+Nothing here looks at the spec's values: what is reported is what the modules and the optimizer
+will really use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from triptych.backends._torch import layers
+from triptych.backends._torch.rules import Pinned
+
+if TYPE_CHECKING:
+    from triptych.backends._torch.learner import TorchLearner
+
+
+def read(learner: TorchLearner) -> dict[str, Any]:
+    """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
+    found: dict[str, Any] = {}
+    for name, inputs in learner.model.wiring:
+        module = learner.model.get_submodule(name)
+        own = {"inputs": list(inputs)} | _LAYERS[type(module)](module)
+        found |= {f"{name}.{factor}": value for factor, value in own.items()}
+    if learner.optimizer is not None:
+        found |= {f"optimizer.{key}": item for key, item in _optimizer(learner.optimizer).items()}
+    return found
+
+
+def _conv(module: layers.Conv2d) -> dict[str, Any]:
+    even = tuple((int(pixels), int(pixels)) for pixels in module.padding)
+    return {
+        "kind": "conv",
+        "filters": module.out_channels,
+        "kernel": tuple(module.kernel_size),
+        "stride": tuple(module.stride),
+        "padding": module.uneven or even,
+        "dilation": tuple(module.dilation),
+        "groups": module.groups,
+        "bias": module.bias is not None,
+    }
+
+
+def _conv_transpose(module: layers.ConvTranspose2d) -> dict[str, Any]:
+    return {
+        "kind": "conv_transpose",
+        "filters": module.out_channels,
+        "kernel": tuple(module.kernel_size),
+        "stride": tuple(module.stride),
+        "padding": module.crop,
+        "dilation": tuple(module.dilation),
+        "bias": module.bias is not None,
+    }
+
+
+def _pool(kind: str) -> Callable[[Any], dict[str, Any]]:
+    def read_pool(module: Any) -> dict[str, Any]:
+        found = {"kind": kind, "size": module.kernel_size, "stride": module.stride}
+        found["padding"] = module.padding
+        if kind == "average_pool":
+            found["count_padding"] = module.count_include_pad
+        return found
+
+    return read_pool
+
+
+def _plain(kind: str, **attributes: str) -> Callable[[Any], dict[str, Any]]:
+    """A reader of plain attributes: spec name = native attribute."""
+    return lambda module: {"kind": kind} | {k: getattr(module, v) for k, v in attributes.items()}
+
+
+_LAYERS: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
+    layers.Conv2d: _conv,
+    layers.ConvTranspose2d: _conv_transpose,
+    layers.MaxPool2d: _pool("max_pool"),
+    layers.AvgPool2d: _pool("average_pool"),
+    nn.Linear: lambda m: {"kind": "dense", "units": m.out_features, "bias": m.bias is not None},
+    nn.Flatten: lambda m: {"kind": "flatten", "order": "height, width, channels"},
+    layers.BatchNorm: _plain("batch_norm", epsilon="eps", keep="keep", unbiased="unbiased"),
+    nn.LayerNorm: _plain("layer_norm", epsilon="eps"),
+    layers.Dropout: _plain("dropout", rate="p"),
+    nn.Embedding: _plain("embedding", size="num_embeddings", features="embedding_dim"),
+    layers.Rescale: _plain("rescale", scale="scale", offset="offset"),
+    layers.Add: _plain("add"),
+    layers.Concatenate: _plain("concatenate"),
+    layers.Dueling: _plain("dueling"),
+    nn.ReLU: _plain("relu"),
+    nn.ReLU6: _plain("relu6"),
+    nn.LeakyReLU: _plain("leaky_relu", slope="negative_slope"),
+    nn.ELU: _plain("elu", alpha="alpha"),
+    nn.SELU: _plain("selu"),
+    nn.GELU: lambda m: {"kind": "gelu", "approximate": m.approximate == "tanh"},
+    nn.SiLU: _plain("silu"),
+    nn.Sigmoid: _plain("sigmoid"),
+    layers.HardSigmoid: _plain("hard_sigmoid", slope="slope"),
+    nn.Tanh: _plain("tanh"),
+    layers.Softplus: _plain("softplus"),
+    nn.Softmax: _plain("softmax"),
+    nn.LogSoftmax: _plain("log_softmax"),
+}
+
+
+def _optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    group = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    if isinstance(optimizer, Pinned):
+        return {key: value for key, value in group.items() if key != "lr"}
+    if isinstance(optimizer, torch.optim.SGD):
+        names = {"momentum": "momentum", "nesterov": "nesterov", "l2": "weight_decay"}
+        return {"rule": "sgd"} | {name: group[key] for name, key in names.items()}
+    decoupled = isinstance(optimizer, torch.optim.AdamW)
+    return {
+        "rule": "adamw" if decoupled else "adam",
+        "beta1": group["betas"][0],
+        "beta2": group["betas"][1],
+        "epsilon": group["eps"],
+        "epsilon_inside_root": False,
+        "epsilon_before_correction": False,
+        "l2": 0.0 if decoupled else group["weight_decay"],
+    } | ({"weight_decay": group["weight_decay"]} if decoupled else {})

@@ -1,0 +1,183 @@
+"""Network, objective and update rule alive in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from triptych.backends._torch import factors, rules, source
+from triptych.backends._torch.layouts import HOMES
+from triptych.backends._torch.model import Model
+from triptych.backends._torch.namespace import TorchNamespace
+from triptych.backends.base import BaseLearner
+from triptych.backends.layout import Home
+from triptych.backends.protocol import Batch, DType, Objective, Params
+from triptych.spec.network import Network
+from triptych.spec.rules import Rule
+
+XP = TorchNamespace()
+
+
+class TorchLearner(BaseLearner):
+    """See :class:`triptych.backends.protocol.Learner`."""
+
+    homes = HOMES
+
+    def _build(self) -> None:
+        native = getattr(torch, self.dtype)
+        self.models = {"online": Model(self.network, native).eval()}
+        if self.has_target:
+            self.models["target"] = Model(self.network, native).eval()
+        self.trained: list[nn.Parameter] = [
+            self._array(*self._home(name), "online")
+            for name in self.network.trainable
+        ]
+        self.optimizer = rules.build(self.rule, self.trained) if self.rule else None
+
+    @property
+    def model(self) -> Model:
+        """The ``nn.Module`` that learns."""
+        return self.models["online"]
+
+    def factors(self) -> dict[str, Any]:
+        """Every constant read back from the live modules and param groups."""
+        return factors.read(self)
+
+    def _array(self, node: str, home: Home, network: str) -> Any:
+        return getattr(self.models[network].get_submodule(node), home.attribute)
+
+    def _tensors(self, inputs: Batch) -> dict[str, Tensor]:
+        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in inputs.items()}
+
+    def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(observations))
+            return self.models[network](x).numpy()
+
+    def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
+        model, tensors = self.model, self._tensors(inputs)
+        kept = self._buffers()
+        model.train(training)
+        with torch.no_grad():
+            values = model.all_outputs(tensors["observation"], tensors)
+        model.eval()
+        self._restore_buffers(kept)
+        return {name: value.numpy() for name, value in values.items()}
+
+    def _objective(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Run the forward passes that the objective asks for, and the objective."""
+        assert self.objective is not None
+        outputs = {}
+        for item in self.objective.evaluations:
+            model = self.models[item.network]
+            with torch.set_grad_enabled(item.gradient):
+                model.train(item.gradient)
+                outputs[item.name] = model(tensors[item.input], tensors if item.gradient else None)
+                model.eval()
+        loss: Tensor = self.objective.loss(XP, outputs, tensors)
+        return loss
+
+    def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
+        kept = self._buffers()
+        loss = self._objective(self._tensors(inputs))
+        grads = torch.autograd.grad(loss, self.trained, allow_unused=True)
+        self._restore_buffers(kept)
+        pairs = zip(self.network.trainable, self.trained, grads, strict=True)
+        found = {n: (torch.zeros_like(p) if g is None else g).numpy() for n, p, g in pairs}
+        return float(loss.detach()), found
+
+    def _step(self, inputs: Batch, rate: float) -> Tensor:
+        loss = self._objective(self._tensors(inputs))
+        for param in self.trained:
+            param.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._change(rate)
+        return loss.detach()
+
+    def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
+        for param, name in zip(self.trained, self.network.trainable, strict=True):
+            param.grad = torch.tensor(gradients[name], dtype=param.dtype)
+        self._change(rate)
+
+    def _change(self, rate: float) -> None:
+        assert self.optimizer is not None and self.rule is not None
+        for param in self.trained:
+            if param.grad is None:
+                param.grad = torch.zeros_like(param)
+        rules.clip(self.trained, self.rule.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+
+    def _read(self, node: str, home: Home, network: str) -> np.ndarray:
+        return self._array(node, home, network).detach().numpy()
+
+    def _write(self, values: dict[str, tuple[str, Home, np.ndarray]], network: str) -> None:
+        with torch.no_grad():
+            for node, home, array in values.values():
+                self._array(node, home, network).copy_(torch.tensor(array))
+
+    def _read_slot(self, slot: str, name: str) -> np.ndarray:
+        assert self.optimizer is not None and self.rule is not None
+        param = self.trained[self.network.trainable.index(name)]
+        value = self.optimizer.state[param].get(rules.STATE_KEYS[slot])
+        if value is None:
+            return np.full(tuple(param.shape), getattr(self.rule, "initial", 0.0), self.dtype)
+        return value.detach().numpy()
+
+    def _write_slots(self, updates: int, values: dict[str, dict[str, np.ndarray]]) -> None:
+        assert self.optimizer is not None
+        counts_in_tensor = isinstance(self.optimizer, torch.optim.Adam)
+        for param, name in zip(self.trained, self.network.trainable, strict=True):
+            state = self.optimizer.state[param]
+            state.clear()
+            if updates == 0:
+                continue
+            state["step"] = torch.tensor(float(updates)) if counts_in_tensor else updates
+            for slot, arrays in values.items():
+                state[rules.STATE_KEYS[slot]] = torch.tensor(arrays[name])
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Copies of the running statistics."""
+        return {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+
+    def _restore_buffers(self, kept: dict[str, Tensor]) -> None:
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(kept[name])
+
+
+class TorchBackend:
+    """See :class:`triptych.backends.protocol.Backend`."""
+
+    name = "torch"
+
+    def versions(self) -> dict[str, str]:
+        """PyTorch's version."""
+        return {"torch": torch.__version__}
+
+    def learner(
+        self,
+        network: Network,
+        params: Params,
+        *,
+        objective: Objective | None = None,
+        rule: Rule | None = None,
+        dtype: DType = "float32",
+        seed: int = 0,
+        target: bool = False,
+    ) -> TorchLearner:
+        """Return a learner; see the protocol."""
+        return TorchLearner(
+            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
+        )
+
+    def source(self, network: Network, title: str) -> str:
+        """Return the network as an ``nn.Module`` in text."""
+        return source.write(network, title)
+
+
+BACKEND = TorchBackend()

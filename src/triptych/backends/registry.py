@@ -1,0 +1,76 @@
+"""Finding a backend by name, importing its framework only then, in an order that works.
+
+PyTorch is imported before TensorFlow (the other order crashes on some systems), and Keras is
+pinned to TensorFlow. Adding a backend: its folder, and a line in ``_FOLDERS``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+
+from triptych.backends.protocol import Backend
+from triptych.errors import BackendError, did_you_mean, missing
+
+# name: (module, packages it needs, extra that installs them)
+_FOLDERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "torch": ("triptych.backends._torch", ("torch",), "torch"),
+    "jax": ("triptych.backends._jax", ("jax", "flax", "optax"), "jax"),
+    "keras": ("triptych.backends._keras", ("keras", "tensorflow"), "keras"),
+    "numpy": ("triptych.backends._numpy", (), ""),
+}
+FRAMEWORKS = ("torch", "jax", "keras")
+"""The three panels; ``numpy`` is the oracle that judges them."""
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise BackendError for an unknown name, MissingDependency for one not installed."""
+    for name in names:
+        if name not in _FOLDERS:
+            known = ", ".join(_FOLDERS)
+            hint = did_you_mean(name, _FOLDERS)
+            raise BackendError(f"unknown backend {name!r}{hint}; there are {known}")
+        _, packages, extra = _FOLDERS[name]
+        for package in packages:
+            if not _installed(package):
+                raise missing(package, extra, f"backend {name!r}")
+
+
+def installed() -> tuple[str, ...]:
+    """Return the frameworks whose packages can be found, without importing them."""
+    return tuple(name for name in FRAMEWORKS if all(map(_installed, _FOLDERS[name][1])))
+
+
+def get(name: str) -> Backend:
+    """Return a backend, importing its framework.
+
+    Raises:
+        BackendError: the name is unknown, or Keras already runs on something else.
+        MissingDependency: a package is not installed; the message says how to install it.
+    """
+    check_names([name])
+    if name == "keras":
+        _pin_keras()
+    backend: Backend = import_module(_FOLDERS[name][0]).BACKEND
+    return backend
+
+
+def _installed(package: str) -> bool:
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return find_spec(package) is not None
+
+
+def _pin_keras() -> None:
+    if "keras" in sys.modules and os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        raise BackendError(
+            f"Keras is already running on {os.environ['KERAS_BACKEND']!r} in this process; "
+            "Triptych's keras backend is Keras on TensorFlow: start a new process for it"
+        )
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if _installed("torch"):
+        import_module("torch")

@@ -1,0 +1,122 @@
+"""Initial params: distributions drawn in NumPy, so that every framework starts alike.
+
+Each parameter has a random stream of its own (``init/<name>``), so that adding a layer shifts no
+other. Values are drawn in float64; float32 runs start from the same values rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from triptych.errors import did_you_mean
+from triptych.spec.fields import option
+from triptych.spec.layers import Parameter
+from triptych.spec.network import Network
+from triptych.spec.randomness import generator
+
+Params = dict[str, np.ndarray]
+Draw = Callable[[np.random.Generator, Parameter], np.ndarray]
+
+# Standard deviation of a unit normal cut at 2 sigma; dividing by it restores the variance.
+_CUT = 0.87962566103423978
+
+
+def _uniform(limit: Callable[[Parameter], float]) -> Draw:
+    return lambda rng, item: rng.uniform(-limit(item), limit(item), item.shape)
+
+
+def _normal(deviation: Callable[[Parameter], float]) -> Draw:
+    """Normal cut at two standard deviations, rescaled to the wanted deviation."""
+
+    def draw(rng: np.random.Generator, item: Parameter) -> np.ndarray:
+        values = rng.standard_normal(item.shape)
+        while (outside := np.abs(values) > 2.0).any():
+            values[outside] = rng.standard_normal(int(outside.sum()))
+        return values * (deviation(item) / _CUT)
+
+    return draw
+
+
+def _orthogonal(rng: np.random.Generator, item: Parameter) -> np.ndarray:
+    """Rows or columns orthonormal, over (all other axes, last axis) (Saxe et al. 2014)."""
+    rows, columns = item.size // item.shape[-1], item.shape[-1]
+    flat = rng.standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(flat)
+    q = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
+    return (q if rows >= columns else q.T).reshape(item.shape)
+
+
+DISTRIBUTIONS: dict[str, Draw] = {
+    "zeros": lambda rng, item: np.zeros(item.shape),
+    "ones": lambda rng, item: np.ones(item.shape),
+    # Glorot and Bengio 2010
+    "glorot_uniform": _uniform(lambda p: math.sqrt(6.0 / (p.fan_in + p.fan_out))),
+    "glorot_normal": _normal(lambda p: math.sqrt(2.0 / (p.fan_in + p.fan_out))),
+    # He et al. 2015
+    "he_uniform": _uniform(lambda p: math.sqrt(6.0 / p.fan_in)),
+    "he_normal": _normal(lambda p: math.sqrt(2.0 / p.fan_in)),
+    # LeCun et al. 1998
+    "lecun_uniform": _uniform(lambda p: math.sqrt(3.0 / p.fan_in)),
+    "lecun_normal": _normal(lambda p: math.sqrt(1.0 / p.fan_in)),
+    # What PyTorch draws for dense and convolution layers, weights and biases alike
+    "fan_in_uniform": _uniform(lambda p: math.sqrt(1.0 / p.fan_in)),
+    "orthogonal": _orthogonal,
+}
+
+
+def _parse(value: Any, where: str) -> Draw:
+    """Return a distribution from its name or from ``{uniform: 0.05}``, ``{normal: 0.01}``, ..."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        name, number = next(iter(value.items()))
+        if not isinstance(number, (int, float)) or isinstance(number, bool):
+            raise ValueError(f"{name} needs a number but found {number!r}")
+        if name == "uniform":
+            return _uniform(lambda item: float(number))
+        if name == "normal":
+            return lambda rng, item: rng.standard_normal(item.shape) * float(number)
+        if name == "constant":
+            return lambda rng, item: np.full(item.shape, float(number))
+    if isinstance(value, str) and value in DISTRIBUTIONS:
+        return DISTRIBUTIONS[value]
+    known = [*DISTRIBUTIONS, "{uniform: limit}", "{normal: deviation}", "{constant: value}"]
+    hint = did_you_mean(str(value), DISTRIBUTIONS) or f"; known are {', '.join(known)}"
+    raise ValueError(f"unknown initialiser {value!r}{hint}")
+
+
+def _check(value: Any, where: str) -> Any:
+    _parse(value, where)
+    return value
+
+
+def _kind(default: str) -> Any:
+    return option(default, parse=_check)
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Which distribution each kind of parameter is drawn from, by local name."""
+
+    kernel: Any = _kind("glorot_uniform")
+    bias: Any = _kind("zeros")
+    scale: Any = _kind("ones")
+    offset: Any = _kind("zeros")
+    mean: Any = _kind("zeros")
+    variance: Any = _kind("ones")
+
+    def factors(self) -> dict[str, Any]:
+        """The distributions by kind of parameter."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    def draw(self, network: Network, seed: int) -> Params:
+        """Return the initial params of a network, float64, in the canonical layout."""
+        return {
+            name: _parse(getattr(self, name.rsplit("/", 1)[1]), name)(
+                generator(seed, f"init/{name}"), item
+            )
+            for name, item in network.parameters.items()
+        }

@@ -1,0 +1,154 @@
+"""A network: a graph of named layers, with shapes and parameters inferred; no weights, no framework.
+
+Sequential networks are the common case of nodes that each take the one before. Text notations are
+in ``notation.py``, the printed table in ``table.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from triptych.errors import NetworkError, did_you_mean
+from triptych.spec.layers import Dense, Dueling, Input, Layer, Parameter, Shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """A named layer and the names of the nodes it takes as inputs."""
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """Named nodes in an order in which every input comes before its use.
+
+    The first node is the input, the last the output. Raises NetworkError at construction where a
+    name is unknown or double, or sizes do not fit; the message names the node.
+    """
+
+    nodes: tuple[Node, ...]
+
+    def __post_init__(self) -> None:
+        if not self.nodes or not isinstance(self.nodes[0].layer, Input):
+            raise NetworkError("a network begins with an input, such as 84x84x4")
+        self._check_names()
+        _ = self.shapes
+
+    def _check_names(self) -> None:
+        seen: set[str] = set()
+        for node in self.nodes:
+            if not node.name.isidentifier():
+                raise NetworkError(
+                    f"node name {node.name!r} must be a plain word of letters, digits and _"
+                )
+            if node.name in seen:
+                raise NetworkError(f"two nodes are called {node.name!r}; give each its own name")
+            for name in node.inputs:
+                if name not in seen:
+                    hint = did_you_mean(name, seen)
+                    raise NetworkError(
+                        f"node {node.name!r} takes {name!r}, which is no node before it{hint}"
+                    )
+            _check_arity(node)
+            seen.add(node.name)
+
+    @classmethod
+    def sequential(cls, *layers: Layer) -> Network:
+        """Build a chain; nodes are named by kind and number: conv1, relu1, conv2, ..."""
+        nodes: list[Node] = []
+        for layer in layers:
+            before = (nodes[-1].name,) if nodes else ()
+            nodes.append(Node(fresh_name(layer, [node.name for node in nodes]), layer, before))
+        return cls(tuple(nodes))
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """The nodes by name."""
+        return {node.name: node for node in self.nodes}
+
+    @property
+    def input(self) -> Node:
+        """The input node."""
+        return self.nodes[0]
+
+    @property
+    def output(self) -> Node:
+        """The output node."""
+        return self.nodes[-1]
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """The output shape of every node, without the batch axis."""
+        shapes: dict[str, Shape] = {}
+        for node in self.nodes:
+            try:
+                shapes[node.name] = node.layer.shape(*(shapes[name] for name in node.inputs))
+            except NetworkError as error:
+                raise NetworkError(f"node {node.name!r}: {error}") from None
+        return shapes
+
+    def input_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """The shapes a node takes."""
+        return tuple(self.shapes[name] for name in node.inputs)
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        """Every array of the network by its canonical name, such as ``conv1/kernel``."""
+        return {
+            f"{node.name}/{local}": parameter
+            for node in self.nodes
+            for local, parameter in node.layer.parameters(*self.input_shapes(node)).items()
+        }
+
+    @cached_property
+    def trainable(self) -> tuple[str, ...]:
+        """The canonical names of the arrays that are trained, in order."""
+        return tuple(name for name, item in self.parameters.items() if item.trainable)
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of trainable numbers."""
+        return sum(self.parameters[name].size for name in self.trainable)
+
+    def nodes_of(self, *layers: type[Layer]) -> tuple[Node, ...]:
+        """The nodes whose layer is of one of the given types."""
+        return tuple(node for node in self.nodes if isinstance(node.layer, layers))
+
+
+def _check_arity(node: Node) -> None:
+    expected, got = node.layer.arity, len(node.inputs)
+    if (expected is None and got < 2) or (expected is not None and got != expected):
+        wanted = "two or more inputs" if expected is None else f"{expected} input(s)"
+        raise NetworkError(f"node {node.name!r} ({node.layer.kind}) takes {wanted}, got {got}")
+
+
+def fresh_name(layer: Layer, taken: Sequence[str]) -> str:
+    """Return the next free name of a layer's kind: ``input``, then conv1, conv2, ..."""
+    if isinstance(layer, Input):
+        return "input"
+    number = 1
+    while f"{layer.kind}{number}" in taken:
+        number += 1
+    return f"{layer.kind}{number}"
+
+
+def dueling(network: Network) -> Network:
+    """Return the network with its last dense layer split into value and advantage streams.
+
+    Source: Wang et al. 2016. The node names are ``value``, ``advantage`` and ``dueling1``.
+
+    Raises:
+        NetworkError: the output is not a dense layer.
+    """
+    last = network.output
+    if not isinstance(last.layer, Dense):
+        raise NetworkError(f"dueling needs a dense output, but {last.name!r} is {last.layer.kind}")
+    value = Node("value", Dense(1, bias=last.layer.bias), last.inputs)
+    advantage = Node("advantage", last.layer, last.inputs)
+    merged = Node("dueling1", Dueling(), ("value", "advantage"))
+    return Network((*network.nodes[:-1], value, advantage, merged))

@@ -1,0 +1,178 @@
+"""Update rules and gradient clipping as frozen data, every formula pinned.
+
+One update, in this order: clip the gradients, add ``l2`` times the params, apply the rule. Here
+g is the gradient, p a parameter, r the rate at this update and t = 1, 2, ... the update's number.
+How a framework computes it is in each backend's ``rules.py``; the judge is the NumPy one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from triptych.errors import did_you_mean
+from triptych.spec.fields import build, option
+from triptych.spec.schedules import Constant, Schedule, parse_schedule
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Gradient clipping; at most one of the three is set.
+
+    global_norm: g * min(1, c / norm of all gradients together). norm: the same for each parameter
+    on its own. value: each entry held within [-c, c].
+    """
+
+    global_norm: float | None = option(None, above=0.0)
+    norm: float | None = option(None, above=0.0)
+    value: float | None = option(None, above=0.0)
+
+    def __post_init__(self) -> None:
+        if sum(limit is not None for limit in (self.global_norm, self.norm, self.value)) > 1:
+            raise ValueError("only one of global_norm, norm and value may be given")
+
+
+def _parse_clip(value: Any, where: str) -> Clip:
+    if isinstance(value, Clip):
+        return value
+    mistakes: list[str] = []
+    clip = build(Clip, value or {}, where, mistakes)
+    if clip is None:
+        raise ValueError("; ".join(mistakes))
+    return clip
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of the update rules; ``rate`` is a schedule over updates counted from 0."""
+
+    name: ClassVar[str] = ""
+    rate: Schedule = option(parse=parse_schedule)
+    l2: float = option(0.0, low=0.0)
+    clip: Clip = option(Clip(), parse=_parse_clip)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of the arrays kept for every parameter."""
+        return ()
+
+    def factors(self) -> dict[str, Any]:
+        """Return every constant of the rule by name, without rate and clip."""
+        skip = ("rate", "clip")
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in skip}
+        return {"rule": self.name} | own
+
+
+@dataclass(frozen=True)
+class SGD(Rule):
+    """m = momentum * m + g; p -= r * m; with Nesterov p -= r * (g + momentum * m).
+
+    The rate is outside the buffer, which starts at zero; there is no dampening.
+    """
+
+    name: ClassVar[str] = "sgd"
+    momentum: float = option(0.0, low=0.0, below=1.0)
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """``momentum`` where there is one."""
+        return ("momentum",) if self.momentum else ()
+
+
+@dataclass(frozen=True)
+class Adam(Rule):
+    """Adam (Kingma and Ba 2015), with the three known places of epsilon.
+
+    m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; mh = m / (1 - b1^t); vh = v / (1 - b2^t).
+    Usual: p -= r mh / (sqrt(vh) + epsilon). ``epsilon_inside_root``: sqrt(vh + epsilon).
+    ``epsilon_before_correction`` (Keras; "epsilon hat" in section 2 of the paper):
+    p -= r sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon).
+    """
+
+    name: ClassVar[str] = "adam"
+    beta1: float = option(0.9, low=0.0, below=1.0)
+    beta2: float = option(0.999, low=0.0, below=1.0)
+    epsilon: float = option(1e-8, low=0.0)
+    epsilon_inside_root: bool = False
+    epsilon_before_correction: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epsilon_inside_root and self.epsilon_before_correction:
+            raise ValueError("epsilon is either inside the root or before the correction, not both")
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """``first_moment`` (m) and ``second_moment`` (v)."""
+        return ("first_moment", "second_moment")
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled decay: p -= r * weight_decay * p before the step (Loshchilov 2019)."""
+
+    name: ClassVar[str] = "adamw"
+    weight_decay: float = option(0.01, low=0.0)
+
+
+@dataclass(frozen=True)
+class RMSprop(Rule):
+    """v = decay v + (1 - decay) g^2; step = g / (sqrt(v) + epsilon), or g / sqrt(v + epsilon).
+
+    ``centered``: v is replaced by v - a^2 with a = decay a + (1 - decay) g. With momentum
+    m = momentum m + step, p -= r m, the rate outside the buffer; otherwise p -= r step.
+    """
+
+    name: ClassVar[str] = "rmsprop"
+    decay: float = option(0.9, low=0.0, below=1.0)
+    epsilon: float = option(1e-7, low=0.0)
+    epsilon_inside_root: bool = False
+    momentum: float = option(0.0, low=0.0, below=1.0)
+    centered: bool = False
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """``second_moment``, with ``first_moment`` if centred and ``momentum`` if any."""
+        first = ("first_moment",) if self.centered else ()
+        return ("second_moment", *first, *(("momentum",) if self.momentum else ()))
+
+
+@dataclass(frozen=True)
+class Adagrad(Rule):
+    """s = s + g^2 from ``initial``; p -= r g / (sqrt(s) + epsilon), or g / sqrt(s + epsilon)."""
+
+    name: ClassVar[str] = "adagrad"
+    epsilon: float = option(1e-10, low=0.0)
+    epsilon_inside_root: bool = False
+    initial: float = option(0.0, low=0.0)
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """``accumulator`` (s)."""
+        return ("accumulator",)
+
+
+RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, Adam, AdamW, RMSprop, Adagrad)}
+
+
+def parse_rule(data: Mapping[str, Any], where: str, mistakes: list[str]) -> Rule | None:
+    """Return the rule ``{name: adam, rate: .., ...}``, or None with the mistakes appended."""
+    if not isinstance(data, Mapping) or "name" not in data:
+        mistakes.append(f"{where}.name: is missing; known are {', '.join(RULES)}")
+        return None
+    name = str(data["name"])
+    if name not in RULES:
+        hint = did_you_mean(name, RULES) or f"; known are {', '.join(RULES)}"
+        mistakes.append(f"{where}.name: unknown update rule {name!r}{hint}")
+        return None
+    return build(RULES[name], {k: v for k, v in data.items() if k != "name"}, where, mistakes)
+
+
+def constant(rate: float) -> Schedule:
+    """Return a constant rate, for rules built in Python: ``SGD(constant(0.1))``."""
+    return Constant(rate)
