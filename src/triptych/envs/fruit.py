@@ -29,7 +29,7 @@ _FRUIT = (247, 148, 41)
 _BASKET = (72, 149, 239)
 
 
-class FruitEnv(gymnasium.Env[np.ndarray, int]):
+class FruitEnv(gymnasium.Env[np.ndarray, Any]):
     """One game of catching fruit; observation uint8 (grid, grid, 1), 1 where something is.
 
     Actions: 0 moves the basket left, 1 leaves it, 2 moves it right. A game's start is drawn from
@@ -92,7 +92,7 @@ class FruitEnv(gymnasium.Env[np.ndarray, int]):
         reward = (1.0 if caught else -1.0) if terminated else 0.0
         return self._observation(), reward, terminated, False, {}
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Return the picture, uint8 (16 grid, 16 grid, 3), if ``render_mode`` is "rgb_array"."""
         if self.render_mode != "rgb_array":
             return None

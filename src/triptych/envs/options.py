@@ -30,7 +30,9 @@ class Option:
     high: float | None = None
 
 
-def unknown_names(environment: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+def unknown_names(
+    environment: str, given: Mapping[str, Any], known: Mapping[str, Any]
+) -> list[str]:
     """Return one sentence for each option that the environment does not have."""
     has = f"it has {', '.join(known)}" if known else "it has none"
     return [

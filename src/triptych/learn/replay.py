@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from triptych.errors import BatchError, CheckpointError
 
-_WORDS = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<u8")}
+_WORDS: dict[int, np.dtype[Any]] = {n: np.dtype(f"<u{n}") for n in (2, 4, 8)}
 # Stacks put together at a time: their scratch arrays then stay in a core's cache.
 _BLOCK = 4
 _RING = ("frames", "depth", "action", "reward", "terminated")
@@ -65,7 +65,9 @@ class ReplayMemory:
         self._last_frames: dict[int, NDArray[Any]] = {}
         self._next, self._length, self._playing = 0, 0, False
         self._scratch = np.empty((0, stack + 1, *frame), dtype=self.dtype)
-        self._words = np.empty((stack + 1, _BLOCK, int(np.prod(frame))), dtype=_WORDS.get(stack))
+        self._words = np.empty(
+            (stack + 1, _BLOCK, int(np.prod(frame))), dtype=_WORDS.get(stack, np.uint8)
+        )
 
     def __len__(self) -> int:
         return self._length
@@ -144,8 +146,8 @@ class ReplayMemory:
         """Return the transitions of some numbers, 0 being the oldest that is stored.
 
         Returns:
-            ``observation`` and ``next_observation`` of shape (batch, *observation_shape), ``action``
-            int32, ``reward`` float64, ``terminated`` bool, each (batch,); all of them copies.
+            ``observation`` and ``next_observation`` of shape (batch, *observation_shape),
+            ``action`` int32, ``reward`` float64, ``terminated`` bool, each (batch,); all copies.
 
         Raises:
             BatchError: an index is not a whole number from 0 to ``len(memory) - 1``.
@@ -249,7 +251,9 @@ class ReplayMemory:
             )
         if self.stack > 255:
             raise BatchError(f"a replay memory stacks at most 255 frames, not {self.stack}")
-        if self.stack > 1 and (not self.observation_shape or self.observation_shape[-1] % self.stack):
+        if self.stack > 1 and (
+            not self.observation_shape or self.observation_shape[-1] % self.stack
+        ):
             raise BatchError(
                 f"the last size of the observation shape {self.observation_shape} must be a "
                 f"multiple of the stack, {self.stack}"
@@ -274,8 +278,8 @@ class ReplayMemory:
         if (*theirs, dtype) != (*ours, self.dtype):
             raise CheckpointError(
                 f"the saved replay memory has capacity, stack, observation shape and type "
-                f"{(*theirs, str(dtype))}, but {(*ours, str(self.dtype))} are wanted; it belongs to "
-                f"another recipe"
+                f"{(*theirs, str(dtype))}, but {(*ours, str(self.dtype))} are wanted; it belongs "
+                f"to another recipe"
             )
         if not sound:
             raise CheckpointError("the saved replay memory is damaged: its parts do not fit")

@@ -96,7 +96,11 @@ def mark(state: str) -> Html:
 
 
 def comparison(entry: Entry) -> str:
-    """Return the value against the bound, with as many digits as the comparison needs."""
+    """Return the value against the bound, with as many digits as the comparison needs.
+
+    A value that JSON could not hold (NaN) reads "not a number"; zero within zero reads "exactly
+    equal"; where larger is better (the rung passed above its bound) both are shown unordered.
+    """
     value, bound = _number(entry["value"]), _number(entry["bound"])
     if value is None or bound is None:
         return (
@@ -106,6 +110,8 @@ def comparison(entry: Entry) -> str:
         )
     if (value <= bound) != bool(entry["passed"]):
         return f"{_short(value, 2)}, bound {_short(bound, 2)}"
+    if value == bound == 0:
+        return "exactly equal"
     digits = 2
     while (float(f"{value:.{digits}g}") <= bound) != (value <= bound) and digits < 17:
         digits += 1

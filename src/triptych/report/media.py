@@ -20,9 +20,8 @@ from triptych.errors import BatchError, MissingDependency, missing
 from triptych.report.files import write_bytes
 
 # Options of x264: visually lossless at a small size; one thread, so that bytes never depend on
-# the number of cores; the index first, so that a browser can play while loading.
+# the number of cores.
 _X264 = {"crf": "18", "preset": "medium", "tune": "animation", "threads": "1"}
-_MP4 = {"movflags": "+faststart"}
 _BT709 = 1  # ITU-T H.273: the code of BT.709 for primaries, transfer and matrix alike
 _LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG: luma 16 to 235, what players expect of yuv420p
 
@@ -107,7 +106,7 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> Path:
     pixels = _pad_to_even(_rgb(frames))
     av = _module("av", "writing an MP4")
     stream = io.BytesIO()
-    with av.open(stream, mode="w", format="mp4", options=_MP4) as container:
+    with av.open(stream, mode="w", format="mp4") as container:
         _encode(av, container, pixels, fps)
     return write_bytes(path, stream.getvalue())
 

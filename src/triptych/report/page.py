@@ -11,6 +11,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -121,10 +122,18 @@ def _backends(page: Page) -> list[str]:
 
 def _header(page: Page) -> Html:
     about = element("p", page.about, class_="about") if page.about else None
-    created = (
-        element("p", element("time", page.created), class_="created") if page.created else None
-    )
+    time = element("time", _readable(page.created), datetime=page.created)
+    created = element("p", time, class_="created") if page.created else None
     return join(element("h1", page.title), about, created)
+
+
+def _readable(iso: str) -> str:
+    """Return an ISO time as one reads it, or the text itself where it is none."""
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{time.day} {time:%B %Y, %H:%M} {time.tzname() or ''}".rstrip()
 
 
 def _navigation(body: Sequence[tuple[str, Html]]) -> Html:

@@ -80,7 +80,7 @@ def replays(items: Rows, slots: Mapping[str, int]) -> Html:
     if not items:
         return _NOTHING
     figures = [_replay(item, slots) for item in items]
-    return section("replays", "Replays", element("div", *figures, class_="panels"))
+    return section("replays", "Replays", element("div", *figures, class_="panels replays"))
 
 
 def network(rows: Rows) -> Html:

@@ -68,9 +68,9 @@ def _describe(name: str, array: np.ndarray) -> dict:
     return {"dtype": _DTYPES[array.dtype.name], "shape": list(array.shape)}
 
 
-def _little_endian_bytes(array: np.ndarray) -> np.ndarray:
+def _little_endian_bytes(array: np.ndarray) -> memoryview:
     ordered = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-    return ordered.reshape(-1).view(np.uint8)
+    return ordered.reshape(-1).view(np.uint8).data
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ mean belongs to the one who trains; nested state is taken apart by :mod:`triptyc
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -75,14 +75,8 @@ def save(
 
 
 def _manifest(folder: Path, step: int) -> dict[str, Any]:
-    listed = {name: _fingerprint(folder / name) for name in (ARRAYS, STATE)}
+    listed = {name: files.fingerprint(folder / name) for name in (ARRAYS, STATE)}
     return {"format": FORMAT, "step": step, "files": listed}
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
 
 
 def _rotate(folder: Path, newest: Path) -> None:
@@ -96,12 +90,10 @@ def _rotate(folder: Path, newest: Path) -> None:
 
 def listed(folder: Path) -> list[Path]:
     """Return the paths of the checkpoints in ``folder``, good or not, by rising step."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return []
-    return sorted(
-        (path for path in folder.iterdir() if path.name.isdecimal()),
-        key=lambda path: int(path.name),
-    )
+    numbered = [name for name in os.listdir(folder) if name.isascii() and name.isdecimal()]
+    return [folder / name for name in sorted(numbered, key=int)]
 
 
 def load_latest(folder: Path) -> Checkpoint:
@@ -154,20 +146,5 @@ def _check(path: Path, manifest: dict[str, Any]) -> int:
     if str(step).zfill(9) != path.name:
         raise CheckpointError(f"{where} is of step {step!r}, but stands in folder {path.name}")
     for name, expected in listed_files.items():
-        _check_file(path / name, expected)
+        files.verify(path / name, expected)
     return int(path.name)
-
-
-def _check_file(path: Path, expected: Any) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
-    try:
-        found = _fingerprint(path)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    if found == expected:
-        return
-    size = expected.get("size") if isinstance(expected, dict) else None
-    if found["size"] != size:
-        raise CheckpointError(f"{path} has {found['size']} bytes, but was written with {size}")
-    raise CheckpointError(f"{path} is corrupt: its SHA-256 is not the one it was written with")

@@ -8,8 +8,10 @@ not belong here.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +20,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
-from triptych.errors import RunError, StorageError
+from triptych.errors import CheckpointError, RunError, StorageError
 
 RUN_FILE = "run.json"
 """The file that makes a folder a run."""
@@ -49,8 +51,13 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
 
 
 def _next_step(path: Path) -> str:
-    runs = [parent for parent in path.parents if (parent / RUN_FILE).is_file()]
-    return f"resume with: triptych train --resume {runs[0]}" if runs else "start again"
+    runs = [parent for parent in path.parents if os.path.isfile(parent / RUN_FILE)]
+    return f"resume with: {resume_command(runs[0])}" if runs else "start again"
+
+
+def resume_command(run: Path) -> str:
+    """Return the command that goes on with a run, fit to paste into a shell."""
+    return f"triptych train --resume {shlex.quote(str(run))}"
 
 
 @contextmanager
@@ -151,16 +158,26 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
+def open_append(path: Path) -> BinaryIO:
+    """Open a file for :func:`append_bytes`; raises ``StorageError``."""
+    with storage(path):
+        return open(path, "ab", buffering=0)
+
+
 def append_bytes(handle: BinaryIO, data: bytes) -> None:
-    """Append all of ``data`` to an unbuffered file; it is in the system's hands on return.
+    """Append all of ``data``, or nothing; it is in the system's hands on return.
 
     Raises:
-        StorageError: the disk is full; part of ``data`` may have been written.
+        StorageError: the disk is full.
     """
-    rest = memoryview(data)
+    rest, before = memoryview(data), os.fstat(handle.fileno()).st_size
     with storage(Path(handle.name)):
-        while rest:
-            rest = rest[os.write(handle.fileno(), rest) :]
+        try:
+            while rest:
+                rest = rest[os.write(handle.fileno(), rest) :]
+        except OSError:
+            os.ftruncate(handle.fileno(), before)
+            raise
 
 
 def json_bytes(value: Any) -> bytes:
@@ -199,3 +216,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path} must hold a JSON object, but holds {type(value).__name__}")
     return value
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Return a file's ``size`` in bytes and its ``sha256`` in hexadecimal; raises ``OSError``."""
+    with open(path, "rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+def verify(path: Path, expected: Any) -> None:
+    """Check a file against the :func:`fingerprint` that was noted when it was written.
+
+    Raises:
+        CheckpointError: it is missing, truncated or changed.
+    """
+    try:
+        found = fingerprint(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    size = expected.get("size") if isinstance(expected, dict) else None
+    if found["size"] != size:
+        raise CheckpointError(f"{path} has {found['size']} bytes, but was written with {size}")
+    if found != expected:
+        raise CheckpointError(f"{path} is corrupt: its SHA-256 is not the one it was written with")

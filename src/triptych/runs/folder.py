@@ -17,6 +17,7 @@ to their own modules.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from triptych.runs import arrays, files, trees
 FORMAT = 1
 STATUSES = ("running", "interrupted", "finished")
 """A run whose process was killed stays ``running``; it resumes like an interrupted one."""
+
+_RECIPE = "recipe.yaml"
 
 
 class RunFolder:
@@ -60,17 +63,18 @@ class RunFolder:
             StorageError: the disk is full or the parent cannot be written.
         """
         path = Path(path)
+        full = {"format": FORMAT, **trees.plain(header, "header"), "status": "running"}
+        text = files.yaml_bytes(trees.plain(recipe, "recipe"))
         with files.storage(path):
             _refuse_existing(path)
-        full = {"format": FORMAT, **trees.plain(header, "header"), "status": "running"}
-        content = {
-            "recipe.yaml": files.yaml_bytes(trees.plain(recipe, "recipe")),
-            files.RUN_FILE: files.json_bytes(full),
-        }
-        with files.atomic_folder(path) as temporary:
-            for name, data in content.items():
-                with files.synced_file(temporary / name) as handle:
-                    handle.write(data)
+            path.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path / _RECIPE, text)
+        try:
+            # Last, because this file is what makes the folder a run.
+            files.write_bytes(path / files.RUN_FILE, files.json_bytes(full))
+        except BaseException:
+            (path / _RECIPE).unlink(missing_ok=True)
+            raise
         return cls(path, full)
 
     @classmethod
@@ -81,9 +85,9 @@ class RunFolder:
             RunError: it is missing, is not a run, or was written by a newer version.
         """
         path = Path(path)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise RunError(f"there is no run folder {path}{_suggestion(path)}")
-        if not (path / files.RUN_FILE).is_file():
+        if not os.path.isfile(path / files.RUN_FILE):
             raise RunError(f"{path} is not a run folder: it has no {files.RUN_FILE}")
         header = files.read_json(path / files.RUN_FILE)
         if header.get("format") != FORMAT or header.get("status") not in STATUSES:
@@ -97,7 +101,7 @@ class RunFolder:
     @property
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe; raises ``RunError`` where the file is damaged."""
-        path = self.path / "recipe.yaml"
+        path = self.path / _RECIPE
         try:
             recipe = yaml.safe_load(files.read_bytes(path))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -144,10 +148,14 @@ class RunFolder:
         self.header = header
 
     def finish(self, params: Mapping[str, np.ndarray]) -> None:
-        """Write the final params (by canonical name), then the status ``finished``."""
+        """Write the final params (by canonical name), their SHA-256, and the status ``finished``.
+
+        Raises:
+            StorageError: the disk is full; the status stays as it was.
+        """
         with files.atomic_file(self._params) as handle:
             arrays.write(handle, params)
-        self.set_status("finished")
+        self.update(status="finished", params=files.fingerprint(self._params))
 
     def params(self) -> dict[str, np.ndarray]:
         """Return the final params by canonical name.
@@ -158,8 +166,9 @@ class RunFolder:
         if self.status != "finished":
             raise RunError(
                 f"the run {self.path} is not finished and has no final params yet; "
-                f"go on with: triptych train --resume {self.path}"
+                f"go on with: {files.resume_command(self.path)}"
             )
+        files.verify(self._params, self.header.get("params"))
         return arrays.read(self._params)
 
     @property
@@ -179,12 +188,13 @@ def _refuse_existing(path: Path) -> None:
     if RunFolder.open(path).status == "finished":
         raise RunError(f"{path} holds a finished run; choose another folder with --out")
     raise RunError(
-        f"{path} holds a run already; go on with: triptych train --resume {path}, "
+        f"{path} holds a run already; go on with: {files.resume_command(path)}, "
         "or choose another folder with --out"
     )
 
 
 def _suggestion(path: Path) -> str:
-    if not path.parent.is_dir():
+    try:
+        return did_you_mean(path.name, os.listdir(path.parent))
+    except OSError:
         return ""
-    return did_you_mean(path.name, [p.name for p in path.parent.iterdir() if p.is_dir()])

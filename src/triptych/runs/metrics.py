@@ -32,8 +32,7 @@ class MetricsLog:
         self.path = path
         self.columns = columns
         self.rows = rows
-        with files.storage(path):
-            self._handle = open(path, "ab", buffering=0)
+        self._handle = files.open_append(path)
 
     @classmethod
     def create(cls, path: Path, columns: Sequence[str]) -> MetricsLog:

@@ -11,6 +11,7 @@ import io
 import struct
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,9 +30,9 @@ class EventLog:
     Args:
         folder: the folder of the run's events; made where it is missing.
         step: the column that counts the steps; every other column is a scalar.
-        kept: on resume, the rows that ``metrics.csv`` keeps (see :func:`triptych.runs.metrics.read`):
-            the event file is written anew with these alone, so that no step appears twice.
-            ``None`` starts an empty file.
+        kept: on resume, the rows that ``metrics.csv`` keeps, as ``metrics.read`` returns them: the
+            event file is written anew with these alone, so that no step appears twice. ``None``
+            starts an empty file.
 
     Raises:
         StorageError: the file cannot be written.
@@ -52,8 +53,7 @@ class EventLog:
         with files.storage(path):
             folder.mkdir(parents=True, exist_ok=True)
         _rewrite(path, step, kept or {})
-        with files.storage(path):
-            self._handle = open(path, "ab", buffering=0)
+        self._handle = files.open_append(path)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row, as appended to the table; a ``None`` is left out.
@@ -81,13 +81,15 @@ def _missing() -> str | None:
 
 
 def _rewrite(path: Path, step: str, kept: Mapping[str, np.ndarray]) -> None:
-    times = _wall_times(path) if kept else []
+    """Write the file's head and the kept rows: as they stand in it, or else from the table."""
     rows = [dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True)]
-    times += [time.time()] * (len(rows) - len(times))
+    standing = _rows_in(path) if rows else []
+    now = time.time()
     with files.atomic_file(path) as handle:
-        handle.write(_record(wall_time=time.time(), file_version=_VERSION))
-        for row, wall_time in zip(rows, times, strict=False):
-            handle.write(_scalars(row, step, wall_time))
+        handle.write(_record(wall_time=now, file_version=_VERSION))
+        for row, old in zip_longest(rows, standing[: len(rows)]):
+            same = old is not None and old.step == int(row[step])
+            handle.write(_frame(old) if same else _scalars(row, step, now))
 
 
 def _scalars(row: Mapping[str, Any], step: str, wall_time: float) -> bytes:
@@ -103,29 +105,32 @@ def _scalars(row: Mapping[str, Any], step: str, wall_time: float) -> bytes:
 
 def _record(**fields: Any) -> bytes:
     from tensorboard.compat.proto.event_pb2 import Event
+
+    return _frame(Event(**fields))
+
+
+def _frame(event: Any) -> bytes:
+    """Return a record: length (uint64), its checksum (4 bytes), the event, its checksum."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     record = io.BytesIO()
-    RecordWriter(record).write(Event(**fields).SerializeToString())
+    RecordWriter(record).write(event.SerializeToString())
     return record.getvalue()
 
 
-def _wall_times(path: Path) -> list[float]:
-    """Return when each row was first written, up to where the file ends or is damaged.
-
-    A record is: length (uint64), its checksum (4 bytes), the event, its checksum (4 bytes).
-    """
+def _rows_in(path: Path) -> list[Any]:
+    """Return the events of an event file after its head, up to where it ends or is damaged."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
 
-    data, start, times = path.read_bytes() if path.is_file() else b"", 0, []
+    data, start, events = path.read_bytes() if path.is_file() else b"", 0, []
     while start + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, start)
-        event, start = data[start + 12 : start + 12 + length], start + 16 + length
+        content, start = data[start + 12 : start + 12 + length], start + 16 + length
         if start > len(data):
             break
         try:
-            times.append(Event.FromString(event).wall_time)
+            events.append(Event.FromString(content))
         except DecodeError:
             break
-    return times[1:]  # the first record is the file's version
+    return events[1:]

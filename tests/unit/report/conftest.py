@@ -10,6 +10,7 @@ import pytest
 from triptych.report.media import animated_webp, upscale
 from triptych.report.page import Page
 
+HOSTILE = "</script><script>document.documentElement.dataset.pwned=1</script>\"'><img src=x>"
 BACKENDS = ("torch", "jax", "keras")
 BOUNDS = {
     0: {None: (0, 0)},
@@ -196,3 +197,30 @@ def build_runs():
 @pytest.fixture
 def ladder_entries() -> list[dict]:
     return make_ladder()
+
+
+@pytest.fixture
+def hostile() -> str:
+    return HOSTILE
+
+
+@pytest.fixture
+def hostile_page(page) -> Page:
+    run = page.runs[0] | {"backend": HOSTILE, "folder": HOSTILE, "seed": HOSTILE}
+    run["metrics"] = {HOSTILE: [1, 2, 3], "__proto__": [1, 2, 3]}
+    rung = page.ladder[0] | {"pair": HOSTILE, "passed": False, "culprit": HOSTILE}
+    return Page(
+        title=HOSTILE,
+        about=HOSTILE,
+        recipe_text=HOSTILE,
+        commands=[HOSTILE],
+        versions={HOSTILE: HOSTILE},
+        created=HOSTILE,
+        ladder=[rung | {"detail": HOSTILE, "dtype": HOSTILE}],
+        runs=[run, run | {"backend": "torch", "metric": HOSTILE}],
+        replays=[dict(page.replays[0]) | {"backend": HOSTILE, "caption": HOSTILE}],
+        definitions={HOSTILE: HOSTILE, "jax": f"x = '{HOSTILE}'  # {HOSTILE}"},
+        network=[{"name": HOSTILE, "kind": HOSTILE, "output": HOSTILE, "parameters": 1}],
+        factors={HOSTILE: {HOSTILE: HOSTILE}},
+        certificate=HOSTILE,
+    )

@@ -92,23 +92,22 @@ _LAYERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-def closures(transformation: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def closures(init: Any, update: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (name, constants) of every transformation in a chain, in order."""
-    function = getattr(transformation, "update", transformation)
-    constants = dict(inspect.getclosurevars(function).nonlocals)
-    inner = constants.get("update_fns") or (
-        [constants["tx"].update] if hasattr(constants.get("tx"), "update") else []
-    )
-    if inner:
-        for part in inner:
-            yield from closures(part)
+    start = dict(inspect.getclosurevars(init).nonlocals)
+    constants = dict(inspect.getclosurevars(update).nonlocals)
+    if "update_fns" in constants:
+        for inner in zip(start["init_fns"], constants["update_fns"], strict=True):
+            yield from closures(*inner)
+    elif hasattr(constants.get("tx"), "update"):
+        yield from closures(constants["tx"].init, constants["tx"].update)
     else:
-        yield function.__qualname__.split(".")[0], constants
+        yield update.__qualname__.split(".")[0], start | constants
 
 
 def _optimizer(chain: optax.GradientTransformation) -> dict[str, Any]:
     """The rule that a chain computes, in the words of the spec."""
-    parts = list(closures(chain))
+    parts = list(closures(chain.init, chain.update))
     found: dict[str, Any] = {"rule": "sgd", "momentum": 0.0, "nesterov": False, "l2": 0.0}
     scaled = False
     for name, constants in parts:
@@ -158,12 +157,12 @@ _SCALES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "rule": "adagrad",
         "epsilon": c["eps"],
         "epsilon_inside_root": True,
-        "initial": c.get("initial_accumulator_value", 0.0),
+        "initial": c["initial_accumulator_value"],
     },
     "scale_by_rss_outside": lambda c: {
         "rule": "adagrad",
         "epsilon": c["eps_outside"],
         "epsilon_inside_root": False,
-        "initial": c.get("initial", 0.0),
+        "initial": c["initial"],
     },
 }

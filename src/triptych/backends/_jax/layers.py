@@ -100,8 +100,9 @@ class BatchNorm(nnx.BatchNorm):
             rngs=nnx.Rngs(0),
         )
         self.unbiased = layer.unbiased
-        self.mean[...] = jnp.zeros(shape[-1:], dtype)
-        self.var[...] = jnp.ones(shape[-1:], dtype)
+        # Flax makes the running statistics float32 whatever the types asked for.
+        self.mean = nnx.BatchStat(jnp.zeros(shape[-1:], dtype))
+        self.var = nnx.BatchStat(jnp.ones(shape[-1:], dtype))
 
     def __call__(self, x: Array, *args: Any, **kwargs: Any) -> Array:
         """(batch, ..., channels) -> the same."""

@@ -81,16 +81,12 @@ def clip_by_parameter_norm(max_parameter_norm: float) -> optax.GradientTransform
         norm = jnp.linalg.norm(grad.ravel())
         return grad * (max_parameter_norm / jnp.maximum(norm, max_parameter_norm))
 
-    return _stateless(lambda grads, params: jax.tree.map(clip_one, grads))
-
-
-def _stateless(function: Callable[[Any, Any], Any]) -> optax.GradientTransformation:
-    return optax.stateless(function)
+    return optax.stateless(lambda grads, params: jax.tree.map(clip_one, grads))
 
 
 def build(rule: Rule) -> optax.GradientTransformation:
     """Return the native transformation of a rule, all but the rate."""
-    steps = [*_clip(rule.clip)]
+    steps = [optax.identity(), *_clip(rule.clip)]
     if rule.l2:
         steps.append(optax.add_decayed_weights(rule.l2))
     return optax.chain(*steps, *_SCALES[type(rule)](rule))

@@ -30,33 +30,38 @@
     return node;
   }
 
-  // Three series a backend: the mean, and the edges of its band, which are not drawn themselves.
-  function seriesOf(backend, points, width) {
-    const colour = css(`--c${backend.slot}`);
-    const show = !hidden.has(backend.name);
-    const edge = { show, width: 0, points: { show: false } };
-    const dash = DASHES[backend.slot];
-    const mean = { show, stroke: colour, width, dash, points: { show: points, stroke: colour } };
-    return [mean, edge, { ...edge }];
+  // The edges of a band are series too, though not drawn themselves.
+  function edgesOf(backend) {
+    const edge = { show: !hidden.has(backend.name), width: 0, points: { show: false } };
+    return [edge, { ...edge }];
   }
 
-  function lines(column) {
-    const chart = data.charts[x];
-    const shown = data.backends.filter((backend) => backend.name in chart.y[column].lines);
-    const values = shown.flatMap((backend) => {
-      const line = chart.y[column].lines[backend.name];
-      return [line.mean, line.low, line.high];
-    });
-    return { shown, values: [chart.grid, ...values] };
+  function meanOf(backend, points, width) {
+    const stroke = css(`--c${backend.slot}`);
+    const show = !hidden.has(backend.name);
+    return { show, stroke, width, dash: DASHES[backend.slot], points: { show: points, stroke } };
+  }
+
+  // The backends that have this column, each with its line {mean, low, high}.
+  function linesOf(column) {
+    const found = data.charts[x].y[column].lines;
+    return data.backends.filter(({ name }) => Object.hasOwn(found, name))
+      .map((backend) => ({ ...backend, line: found[backend.name] }));
   }
 
   function draw(node, column, size, options) {
-    const { shown, values } = lines(column);
-    const few = values[0].length <= 20;
+    const shown = linesOf(column);
+    const grid = data.charts[x].grid;
+    const points = options.points && grid.length <= 20;
+    // All edges come before all means, so that no band lies on another backend's line.
+    const values = [
+      grid, ...shown.flatMap(({ line }) => [line.low, line.high]), ...shown.map(({ line }) => line.mean),
+    ];
+    const means = shown.map((backend) => meanOf(backend, points, options.width));
+    const series = [{}, ...shown.flatMap(edgesOf), ...means];
     const bands = shown.map((backend, k) => (
-      { series: [3 * k + 3, 3 * k + 2], fill: `${css(`--c${backend.slot}`)}2e` }
+      { series: [2 * k + 2, 2 * k + 1], fill: `${css(`--c${backend.slot}`)}2e` }
     ));
-    const series = [{}, ...shown.flatMap((b) => seriesOf(b, few && options.points, options.width))];
     node.replaceChildren();
     return new uPlot({
       ...size, series, bands, ...options.plot,
@@ -93,7 +98,7 @@
 
   function drawLegend() {
     const title = make("span", label(y), { className: "chart-title" });
-    const entries = lines(y).shown.map((backend) => {
+    const entries = linesOf(y).map((backend) => {
       const button = make("button", null, { className: `colour-${backend.slot}` });
       button.setAttribute("aria-pressed", String(!hidden.has(backend.name)));
       const sample = document.createElementNS(SVG, "svg");
@@ -111,12 +116,10 @@
   }
 
   function showValues(index) {
-    const { shown, values } = lines(y);
     const outputs = place("legend").querySelectorAll("output");
-    shown.forEach((_, k) => {
-      const [mean, low, high] = [0, 1, 2].map((part) => values[3 * k + 1 + part][index]);
-      const band = low == null ? "" : ` (${short(low)} to ${short(high)})`;
-      outputs[k].textContent = index == null ? "" : short(mean) + band;
+    linesOf(y).forEach(({ line }, k) => {
+      const band = line.low[index] == null ? "" : ` (${short(line.low[index])} to ${short(line.high[index])})`;
+      outputs[k].textContent = index == null ? "" : short(line.mean[index]) + band;
     });
   }
 
