@@ -19,5 +19,6 @@ def find(root: str | Path) -> list[RunFolder]:
     for folder, below, names in os.walk(root):
         if RUN_FILE in names:
             found.append(RunFolder.open(folder))
+            below.clear()
         below[:] = [name for name in below if not name.startswith(".")]
     return sorted(found, key=lambda run: run.path)

@@ -70,6 +70,13 @@ def test_the_two_newest_are_kept(tmp_path):
     assert load_latest(tmp_path).state == {"step": 4_000_000_000}
 
 
+def test_steps_are_compared_as_numbers(tmp_path):
+    for step in (999_999_998, 999_999_999, 1_000_000_000):
+        save(tmp_path, step, ARRAYS, {"step": step})
+    assert [path.name for path in checkpoints.listed(tmp_path)] == ["999999999", "1000000000"]
+    assert load_latest(tmp_path).state == {"step": 1_000_000_000}
+
+
 def test_after_going_back_the_abandoned_future_is_dropped(tmp_path):
     for step in (100, 200, 300):
         save(tmp_path, step, ARRAYS, STATE)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import errno
 import os
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from triptych.errors import StorageError
 from triptych.runs.metrics import MetricsLog, read
 from triptych.runs.tensorboard import EventLog
 
+# TensorBoard's own switch: read without TensorFlow, which takes seconds to import.
+sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 LOSSES = np.random.default_rng(0).standard_normal(6)
 
@@ -114,6 +118,16 @@ def test_a_damaged_event_file_is_written_anew_from_the_table(tmp_path, damage):
         other.close()
     resume(tmp_path, 4, rows(4, 6))
     assert scalars(tmp_path / "e") == in_table(tmp_path / "m.csv")
+
+
+def test_a_crash_at_any_byte_of_the_last_event(tmp_path):
+    write(tmp_path, rows(0, 2))
+    (path,) = (tmp_path / "e").iterdir()
+    data, table = path.read_bytes(), in_table(tmp_path / "m.csv")
+    for end in range(len(data) - 60, len(data)):
+        path.write_bytes(data[:end])
+        resume(tmp_path, 2, [])
+        assert scalars(tmp_path / "e") == table, end
 
 
 def test_without_tensorboard_nothing_is_written_and_the_note_says_so(tmp_path, monkeypatch):
