@@ -1,0 +1,6 @@
+"""SCALE: putting recipe, backend, environment and run folder together, here or in processes.
+
+``setup.py`` builds the parts of a training, ``local.py`` trains into a run folder, ``compare.py``
+trains several runs side by side, ``processes.py`` runs functions in processes of their own. What an
+agent does is in ``learn``, what is written is in ``runs``.
+"""

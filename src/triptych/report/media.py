@@ -145,16 +145,9 @@ def _images(frames: np.ndarray) -> list[Any]:
 
 
 def _palette(image: Any) -> Any:
-    """Return an RGB image with a palette: exact up to 256 colours, median cut beyond."""
-    pixels = np.asarray(image)
-    flat = pixels.reshape(-1, 3)
-    colours, indices = np.unique(flat, axis=0, return_inverse=True)
-    if len(colours) > 256:
-        return image.quantize(colors=256, method=0, kmeans=0, dither=0)
-    indexed = indices.reshape(pixels.shape[:2]).astype(np.uint8)
-    result = _module("PIL.Image", "writing an image").fromarray(indexed)
-    result.putpalette(colours.astype(np.uint8).tobytes())
-    return result
+    """Return an RGB image with a palette of its own: exact up to 256 colours."""
+    median_cut = _module("PIL.Image", "writing an image").Quantize.MEDIANCUT
+    return image.quantize(colors=256, method=median_cut, kmeans=0, dither=0)
 
 
 def _rgb(frames: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def definitions(sources: Mapping[str, str], slots: Mapping[str, int]) -> Html:
     if not sources:
         return _NOTHING
     panels = [_definition(name, sources[name], slots) for name in backend_order(list(sources))]
-    lead = "The same network, as each framework's own users would write it."
+    lead = "The same network in each framework's own terms."
     title = "The same model, natively" if len(panels) > 1 else "The model, natively"
     return section("definitions", title, element("div", *panels, class_="panels code"), lead=lead)
 

@@ -8,6 +8,7 @@ says so. What the rows hold does not belong here.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import time
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ import numpy as np
 from triptych.errors import missing
 from triptych.runs import files
 
-_FILE = "events.out.tfevents.0.triptych"  # TensorBoard looks for "tfevents" in the name
+_FILE = "events.out.tfevents.{:010d}.triptych"  # TensorBoard looks for "tfevents" in the name
 _VERSION = "brain.Event:2"
 
 
@@ -49,10 +50,13 @@ class EventLog:
         self.note = _missing()
         if self.note is not None:
             return
-        path = folder / _FILE
-        with files.storage(path):
+        with files.storage(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        _rewrite(path, step, kept or {})
+            before = sorted(folder.glob("*tfevents*.triptych"))
+            path = folder / _FILE.format(_number(before))
+            _write(path, _kept_rows(before, step, kept or {}))
+            for old in before:
+                os.truncate(old, 0)
         self._handle = files.open_append(path)
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -80,16 +84,33 @@ def _missing() -> str | None:
     return None
 
 
-def _rewrite(path: Path, step: str, kept: Mapping[str, np.ndarray]) -> None:
-    """Write the file's head and the kept rows: as they stand in it, or else from the table."""
+def _number(before: list[Path]) -> int:
+    # An open TensorBoard goes on to a file of a later name. It does not notice that one it has read
+    # was rewritten, and stops where one is deleted; so the old one stays, empty.
+    return int(before[-1].name.split(".")[3]) + 1 if before else 0
+
+
+def _kept_rows(before: list[Path], step: str, kept: Mapping[str, np.ndarray]) -> list[bytes]:
+    """Return the records of the kept rows: those that were written, or else from the table."""
     rows = [dict(zip(kept, values, strict=True)) for values in zip(*kept.values(), strict=True)]
-    standing = _rows_in(path) if rows else []
+    written = _rows_in(before[-1]) if before else []
+    now = time.time()
+    return [
+        _frame(old) if old and old.step == int(row[step]) else _scalars(row, step, now)
+        for row, old in zip_longest(rows, written[: len(rows)])
+    ]
+
+
+def _write(path: Path, rows: list[bytes]) -> None:
+    from tensorboard.compat.proto.event_pb2 import SessionLog
+
     now = time.time()
     with files.atomic_file(path) as handle:
         handle.write(_record(wall_time=now, file_version=_VERSION))
-        for row, old in zip_longest(rows, standing[: len(rows)]):
-            same = old is not None and old.step == int(row[step])
-            handle.write(_frame(old) if same else _scalars(row, step, now))
+        # Makes an open TensorBoard forget what it has read of the file before.
+        start = SessionLog(status=SessionLog.START)
+        handle.write(_record(wall_time=now, step=0, session_log=start))
+        handle.writelines(rows)
 
 
 def _scalars(row: Mapping[str, Any], step: str, wall_time: float) -> bytes:
@@ -119,18 +140,16 @@ def _frame(event: Any) -> bytes:
 
 
 def _rows_in(path: Path) -> list[Any]:
-    """Return the events of an event file after its head, up to where it ends or is damaged."""
+    """Return the events of rows in an event file, up to where it ends or is damaged."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
 
-    data, start, events = path.read_bytes() if path.is_file() else b"", 0, []
+    data, start, events = path.read_bytes(), 0, []
     while start + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, start)
         content, start = data[start + 12 : start + 12 + length], start + 16 + length
-        if start > len(data):
-            break
         try:
             events.append(Event.FromString(content))
         except DecodeError:
             break
-    return events[1:]
+    return [event for event in events if event.HasField("summary")]

@@ -7,7 +7,7 @@ Shipped recipes are the YAML files in ``triptych/recipes``; finding them is in `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +64,7 @@ class Budget:
 class Outcome:
     """How a trained agent is judged: the metric and the margin that counts as equal."""
 
-    metric: str = option("greedy_return", choices=("greedy_return",))
+    metric: str = option("greedy_return", choices=("greedy_return", "success_rate"))
     margin: float = option(0.05, above=0.0)
     episodes: int | None = option(10, low=1)
     """Greedy episodes played; ``null`` plays every start state once, where a task lists them."""
@@ -125,12 +125,15 @@ class Recipe:
         return self.budgets[name]
 
 
+CheckTask = Callable[[Mapping[str, Any]], list[str]]
+"""Given a task, returns a sentence for each mistake in it."""
+
 _PARTS = ("about", "task", "network", "initial", "algorithm", "objective", "optimizer")
 _PARTS += ("budgets", "outcome", "verify", "logging")
 _REQUIRED = ("task", "network", "algorithm", "objective", "optimizer", "budgets")
 
 
-def parse_recipe(name: str, data: Any) -> Recipe:
+def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> Recipe:
     """Return the recipe of a mapping.
 
     Raises:
@@ -145,6 +148,8 @@ def parse_recipe(name: str, data: Any) -> Recipe:
             mistakes.append(f"{part}: unknown part{hint}")
     mistakes += [f"{part}: is missing" for part in _REQUIRED if part not in data]
     parts = _parts(_interpolate(data, data, mistakes), mistakes)
+    if check_task is not None and parts["task"]:
+        mistakes += [f"task: {sentence}" for sentence in check_task(parts["task"])]
     if mistakes:
         listed = "".join(f"\n  {mistake}" for mistake in mistakes)
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"

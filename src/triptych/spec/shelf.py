@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from triptych.errors import RecipeError, did_you_mean
-from triptych.spec.recipe import Recipe, parse_recipe
+from triptych.spec.recipe import CheckTask, Recipe, parse_recipe
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,7 +36,9 @@ def shipped() -> list[str]:
     return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(
+    name: str, overrides: Iterable[str] = (), check_task: CheckTask | None = None
+) -> Recipe:
     """Return a recipe by its shipped name or by the path of a YAML file.
 
     Args:
@@ -64,7 +66,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     data = _read(label, text)
     for override in overrides:
         data = _override(data, override)
-    return parse_recipe(label, data)
+    return parse_recipe(label, data, check_task)
 
 
 def _read(name: str, text: str) -> dict[str, Any]:

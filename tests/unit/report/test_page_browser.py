@@ -78,6 +78,15 @@ def test_hostile_names_neither_run_nor_break_the_page(browse, hostile_page, host
     assert hostile not in dom
 
 
+def test_an_error_in_the_script_is_recorded(browse, page, tmp_path):
+    path = write_page(tmp_path / "page.html", page)
+    path.write_text(
+        path.read_text("utf-8").replace('id="curve-data">{', 'id="curve-data">?'), "utf-8"
+    )
+    found = root_data(browse(path, "--dump-dom"))
+    assert "SyntaxError" in found["error"] and "ready" not in found
+
+
 def test_the_policy_stops_a_script_that_is_not_ours(browse, page, tmp_path):
     path = write_page(tmp_path / "page.html", page)
     extra = "<script>document.documentElement.dataset.pwned=1</script></body>"

@@ -88,7 +88,17 @@ def test_after_a_resume_no_step_appears_twice(tmp_path, kept):
     found = scalars(tmp_path / "e")
     assert found == in_table(tmp_path / "m.csv")
     assert [step for step, _ in found["loss"]] == [0, 10, 20, 30, 40, 50]
-    assert len(os.listdir(tmp_path / "e")) == 1
+    assert sum(path.stat().st_size > 0 for path in (tmp_path / "e").iterdir()) == 1
+
+
+def test_an_open_tensorboard_follows_a_resume(tmp_path):
+    write(tmp_path, rows(0, 4))
+    reader = event_accumulator.EventAccumulator(str(tmp_path / "e")).Reload()
+    assert len(reader.Scalars("loss")) == 4
+    LOSSES[2:4] += 1.0
+    resume(tmp_path, 2, rows(2, 6))
+    found = [(event.step, event.value) for event in reader.Reload().Scalars("loss")]
+    assert found == in_table(tmp_path / "m.csv")["loss"]
 
 
 def test_a_resume_keeps_the_times_and_gaps_of_the_rows(tmp_path, monkeypatch):
@@ -125,6 +135,8 @@ def test_a_crash_at_any_byte_of_the_last_event(tmp_path):
     (path,) = (tmp_path / "e").iterdir()
     data, table = path.read_bytes(), in_table(tmp_path / "m.csv")
     for end in range(len(data) - 60, len(data)):
+        for old in (tmp_path / "e").iterdir():
+            old.unlink()
         path.write_bytes(data[:end])
         resume(tmp_path, 2, [])
         assert scalars(tmp_path / "e") == table, end

@@ -1,0 +1,183 @@
+"""Network, objective and update rule alive in the oracle: float64, gradients by differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from triptych.backends._numpy import differences, factors, rules
+from triptych.backends._numpy.layouts import HOMES
+from triptych.backends._numpy.model import Model, run
+from triptych.backends._numpy.namespace import NumpyNamespace, Replay
+from triptych.backends.base import BaseLearner
+from triptych.backends.layout import Home
+from triptych.backends.protocol import Batch, DType, Objective, Params
+from triptych.errors import Unsupported
+from triptych.spec.network import Network
+from triptych.spec.randomness import get_state, set_state
+from triptych.spec.rules import Rule
+
+XP = NumpyNamespace()
+Arrays = dict[str, np.ndarray]
+
+
+class NumpyLearner(BaseLearner):
+    """See :class:`triptych.backends.protocol.Learner`.
+
+    Raises Unsupported for float32, and at gradients and updates of a network too large for
+    differences (``differences.LIMIT``); outputs, losses and ``apply_gradients`` know no limit.
+    """
+
+    homes = HOMES
+
+    def _build(self) -> None:
+        if self.dtype != "float64":
+            raise Unsupported(
+                "backend 'numpy' computes in float64 only, since it judges the others' rounding; "
+                "ask for dtype float64"
+            )
+        for item in self.objective.evaluations if self.objective else ():
+            if item.gradient and item.network == "target":
+                raise Unsupported(
+                    f"evaluation {item.name!r} asks for a gradient through the target network, "
+                    "which does not learn; give it gradient=False"
+                )
+        self.models = {"online": Model(self.network)}
+        if self.has_target:
+            self.models["target"] = Model(self.network)
+        self.slot_arrays = rules.start(self.rule, self._trained()) if self.rule else {}
+
+    @property
+    def model(self) -> Model:
+        """The model that learns."""
+        return self.models["online"]
+
+    def factors(self) -> dict[str, Any]:
+        """Every constant of the layers and the rule."""
+        return factors.read(self)
+
+    def loss(self, batch: Batch) -> float:
+        """Return the objective on a batch; no differences are taken, so any size will do."""
+        kept = get_state(self._masks_stream)
+        inputs = self._inputs(batch)
+        set_state(self._masks_stream, kept)
+        return self._objective(self.model.arrays, inputs, self._held(inputs), XP)[0]
+
+    # --- the objective -----------------------------------------------------------------------
+
+    def _held(self, inputs: Batch) -> Arrays:
+        """The outputs that are constants to the gradient, in inference mode."""
+        assert self.objective is not None
+        return {
+            item.name: self.models[item.network](inputs[item.input])
+            for item in self.objective.evaluations
+            if not item.gradient
+        }
+
+    def _objective(
+        self, arrays: Arrays, inputs: Batch, held: Mapping[str, np.ndarray], xp: NumpyNamespace
+    ) -> tuple[float, Arrays]:
+        """Return the loss at these arrays, and the running statistics it moved."""
+        assert self.objective is not None
+        outputs, statistics = dict(held), {}
+        for item in self.objective.evaluations:
+            if item.gradient:
+                values, moved = run(
+                    self.network, arrays | statistics, inputs[item.input], True, inputs
+                )
+                outputs[item.name] = values[self.network.output.name]
+                statistics |= moved
+        return float(self.objective.loss(xp, outputs, inputs)), statistics
+
+    def _differentiate(self, inputs: Batch) -> tuple[float, Arrays, Arrays]:
+        """Return loss, gradients, and the running statistics it moved."""
+        held, xp = self._held(inputs), Replay()
+        loss, statistics = self._objective(self.model.arrays, inputs, held, xp)
+
+        def at(arrays: Arrays) -> float:
+            xp.rewind()
+            return self._objective(arrays, inputs, held, xp)[0]
+
+        grads = differences.gradient(at, self.model.arrays, self.network.trainable)
+        return loss, grads, statistics
+
+    # --- what the base class asks for --------------------------------------------------------
+
+    def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
+        return self.models[network](observations)
+
+    def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
+        x = inputs["observation"]
+        return run(self.network, self.model.arrays, x, training, inputs)[0]
+
+    def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
+        return self._differentiate(inputs)[:2]
+
+    def _step(self, inputs: Batch, rate: float) -> float:
+        loss, grads, statistics = self._differentiate(inputs)
+        self._apply(grads, rate)
+        self.model.arrays |= statistics
+        return loss
+
+    def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
+        assert self.rule is not None
+        trained, self.slot_arrays = rules.apply(
+            self.rule, self.updates, rate, self._trained(), gradients, self.slot_arrays
+        )
+        self.model.arrays |= trained
+
+    def _trained(self) -> Arrays:
+        return {name: self.model.arrays[name] for name in self.network.trainable}
+
+    def _read(self, node: str, home: Home, network: str) -> np.ndarray:
+        return self.models[network].arrays[f"{node}/{home.attribute}"]
+
+    def _write(self, values: dict[str, tuple[str, Home, np.ndarray]], network: str) -> None:
+        for name, (_, _, array) in values.items():
+            self.models[network].arrays[name] = np.array(array)
+
+    def _read_slot(self, slot: str, name: str) -> np.ndarray:
+        return self.slot_arrays[slot][name]
+
+    def _write_slots(self, updates: int, values: dict[str, dict[str, np.ndarray]]) -> None:
+        self.slot_arrays = {
+            slot: {name: np.array(array) for name, array in arrays.items()}
+            for slot, arrays in values.items()
+        }
+
+
+class NumpyBackend:
+    """See :class:`triptych.backends.protocol.Backend`."""
+
+    name = "numpy"
+
+    def versions(self) -> dict[str, str]:
+        """NumPy's version."""
+        return {"numpy": np.__version__}
+
+    def learner(
+        self,
+        network: Network,
+        params: Params,
+        *,
+        objective: Objective | None = None,
+        rule: Rule | None = None,
+        dtype: DType = "float64",
+        seed: int = 0,
+        target: bool = False,
+    ) -> NumpyLearner:
+        """Return a learner; see the protocol. Here ``dtype`` is float64 unless given."""
+        return NumpyLearner(
+            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
+        )
+
+    def source(self, network: Network, title: str) -> str:
+        """Return the network as plain NumPy functions in text."""
+        from triptych.backends._numpy import source
+
+        return source.write(network, title)
+
+
+BACKEND = NumpyBackend()

@@ -1,0 +1,124 @@
+"""From a recipe to its living parts: environment, learner, memory, agent, training.
+
+The only place that knows both environments and backends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from triptych import envs
+from triptych.backends import registry
+from triptych.backends.protocol import DType, Learner, Params
+from triptych.errors import RecipeError
+from triptych.learn import evaluation, objectives
+from triptych.learn.dqn import DQNAgent
+from triptych.learn.replay import ReplayMemory
+from triptych.learn.training import Training
+from triptych.spec import shelf
+from triptych.spec.layers.base import show
+from triptych.spec.randomness import integer_seed
+from triptych.spec.recipe import Budget, Recipe, parse_recipe
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Return a recipe by name or path, its task checked against the known environments."""
+    return shelf.load_recipe(name, overrides, check_task=envs.problems)
+
+
+def reparse(name: str, data: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of plain data, such as a run folder keeps."""
+    return parse_recipe(name, data, check_task=envs.problems)
+
+
+def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
+    """Return the task's environment after checking that the network fits it.
+
+    Raises:
+        RecipeError: the network's input or output does not fit; the message says both sizes.
+    """
+    env = envs.make(recipe.task, render_mode)
+    seen, given = tuple(env.observation_space.shape), recipe.network.shapes["input"]
+    if seen != given:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: the network takes {show(given)} but "
+            f"{recipe.task['environment']} gives {show(seen)}; begin the network with {show(seen)}"
+        )
+    actions, outputs = int(env.action_space.n), recipe.network.shapes[recipe.network.output.name]
+    if outputs != (actions,):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: the network gives {show(outputs)} outputs but "
+            f"{recipe.task['environment']} has {actions} actions; end it with dense {actions}"
+        )
+    return env
+
+
+def make_learner(
+    recipe: Recipe,
+    backend: str,
+    seed: int,
+    dtype: DType = "float32",
+    params: Params | None = None,
+) -> Learner:
+    """Return a learner of a recipe, from its seed's initial params unless others are given."""
+    drawn = recipe.initial.draw(recipe.network, seed) if params is None else params
+    return registry.get(backend).learner(
+        recipe.network,
+        drawn,
+        objective=objectives.build(recipe.objective, recipe.algorithm),
+        rule=recipe.optimizer,
+        dtype=dtype,
+        seed=seed,
+        target=recipe.algorithm.target_sync is not None,
+    )
+
+
+def make_memory(recipe: Recipe, env: Any) -> ReplayMemory:
+    """Return an empty replay memory that fits the environment's observations."""
+    space = env.observation_space
+    stack = envs.stack(recipe.task)
+    return ReplayMemory(recipe.algorithm.replay, space.shape, stack, np.dtype(space.dtype))
+
+
+def make_training(
+    recipe: Recipe, learner: Learner, seed: int, budget: Budget | None = None
+) -> Training:
+    """Return a training at its beginning."""
+    env = make_env(recipe)
+    memory = make_memory(recipe, env)
+    agent = DQNAgent(recipe.algorithm, learner, memory, int(env.action_space.n), seed)
+    return Training(
+        agent,
+        env,
+        budget or recipe.budget,
+        recipe.logging,
+        integer_seed(seed, "environment"),
+        envs.snapshot,
+        envs.restore,
+    )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The outcome of a trained network: the recipe's metric and the returns behind it."""
+
+    metric: float
+    returns: list[float]
+
+
+def judge(recipe: Recipe, learner: Learner, seed: int) -> Judgement:
+    """Play greedy episodes as the recipe's outcome asks, apart from training."""
+    own = recipe.outcome
+    if own.episodes is None:
+        starts = envs.start_states(recipe.task.get("grid", 15))
+        games = envs.make_vector(recipe.task, len(starts))
+        returns = evaluation.play_from(learner, games, starts)
+    else:
+        env = make_env(recipe)
+        actions = int(env.action_space.n)
+        returns = evaluation.play(learner, env, own.episodes, seed, own.exploration, actions)
+    return Judgement(evaluation.metric(own.metric, returns), returns)

@@ -1,0 +1,108 @@
+"""Objectives as pure functions over the array namespace, written once for all frameworks.
+
+Their parameters are data in ``spec/objective.py``. An objective says which forward passes it
+reads (``evaluations``) and computes a loss from their outputs and the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from triptych.backends.protocol import Evaluation, Namespace
+from triptych.backends.protocol import Objective as ObjectiveProtocol
+from triptych.spec.objective import CrossEntropy, Objective, SquaredError, TDHuber, TDSquared
+from triptych.spec.recipe import DQN
+
+
+def squared(xp: Namespace, error: Any, factor: float) -> Any:
+    """factor * error^2."""
+    return factor * xp.square(error)
+
+
+def huber(xp: Namespace, error: Any, delta: float) -> Any:
+    """error^2 / 2 where |error| <= delta, else delta * (|error| - delta / 2) (Huber 1964)."""
+    size = xp.abs(error)
+    return xp.where(size <= delta, 0.5 * xp.square(error), delta * (size - 0.5 * delta))
+
+
+def reduce(xp: Namespace, values: Any, reduction: str) -> Any:
+    """Mean or sum over the examples of a batch."""
+    return xp.mean(values) if reduction == "mean" else xp.sum(values)
+
+
+class QLearning:
+    """The temporal-difference error of Q-learning under a squared or a Huber loss.
+
+    target = reward + discount * (1 - terminated) * value(next observation); a truncated episode
+    goes on in its value. The value is the largest of the target network's (or, without one, the
+    online network's own) outputs; with ``double`` it is the target network's output for the action
+    that the online network prefers. No gradient flows through the target.
+    Source: Mnih et al. 2015; van Hasselt et al. 2016.
+
+    Batch: observation, action (int), reward, next_observation, terminated (bool).
+    """
+
+    def __init__(self, objective: TDSquared | TDHuber, algorithm: DQN) -> None:
+        self.objective, self.discount = objective, algorithm.discount
+        self.double = algorithm.double
+        later = "target" if algorithm.target_sync is not None else "online"
+        self.evaluations: tuple[Evaluation, ...] = (
+            Evaluation("q"),
+            Evaluation("next_q", later, "next_observation", gradient=False),  # type: ignore[arg-type]
+        )
+        if self.double:
+            chooser = Evaluation("next_choice", "online", "next_observation", gradient=False)
+            self.evaluations += (chooser,)
+
+    def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return the loss of a batch of transitions."""
+        chosen = take(xp, outputs["q"], batch["action"])
+        target = xp.stop_gradient(self.target(xp, outputs, batch))
+        if isinstance(self.objective, TDHuber):
+            values = huber(xp, chosen - target, self.objective.delta)
+        else:
+            values = squared(xp, chosen - target, self.objective.factor)
+        return reduce(xp, values, self.objective.reduction)
+
+    def target(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return what each chosen output should have been, (batch,)."""
+        later = outputs["next_q"]
+        if self.double:
+            value = take(xp, later, xp.argmax(outputs["next_choice"], axis=1))
+        else:
+            value = xp.max(later, axis=1)
+        goes_on = 1.0 - xp.astype(batch["terminated"], like=later)
+        return batch["reward"] + self.discount * goes_on * value
+
+
+class Supervised:
+    """Outputs against given targets, for datasets. Batch: observation, target."""
+
+    evaluations = (Evaluation("output"),)
+
+    def __init__(self, objective: SquaredError | CrossEntropy) -> None:
+        self.objective = objective
+
+    def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return the loss of a batch of examples."""
+        output, target = outputs["output"], batch["target"]
+        if isinstance(self.objective, CrossEntropy):
+            values = -take(xp, xp.log_softmax(output, axis=1), target)
+        else:
+            values = xp.sum(squared(xp, output - target, self.objective.factor), axis=1)
+        return reduce(xp, values, self.objective.reduction)
+
+
+def take(xp: Namespace, x: Any, indices: Any) -> Any:
+    """x (batch, n) at one index of each row, (batch,)."""
+    return xp.squeeze(xp.take_along_axis(x, xp.expand_dims(indices, axis=1), axis=1), axis=1)
+
+
+def build(objective: Objective, algorithm: DQN) -> ObjectiveProtocol:
+    """Return the function of an objective's parameters."""
+    if isinstance(objective, (TDSquared, TDHuber)):
+        return QLearning(objective, algorithm)
+    if isinstance(objective, (SquaredError, CrossEntropy)):
+        return Supervised(objective)
+    raise TypeError(f"no function for {type(objective).__name__}")
