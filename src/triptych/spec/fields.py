@@ -7,13 +7,23 @@ ValueError). What the fields mean is said where the dataclasses stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any, TypeVar, get_type_hints
 
 from triptych.errors import did_you_mean
 
 T = TypeVar("T")
+_LONGEST = 60
+
+
+class Mistakes(ValueError):
+    """Several mistakes at once, each a sentence that already names its place."""
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self.sentences = list(sentences)
+        super().__init__("; ".join(self.sentences))
 
 
 def option(default: Any = MISSING, **metadata: Any) -> Any:
@@ -33,19 +43,18 @@ def build(cls: type[T], data: Any, where: str, mistakes: list[str]) -> T | None:
         mistakes: receives a sentence for each mistake found.
     """
     if not isinstance(data, Mapping):
-        mistakes.append(f"{where}: expected a mapping of options but found {data!r}")
+        mistakes.append(f"{where}: expected a mapping of options but found {brief(data)}")
         return None
     before = len(mistakes)
     known = {item.name: item for item in fields(cls) if item.init}  # type: ignore[arg-type]
     for name in data:
         if name not in known:
-            hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
-            mistakes.append(f"{where}.{name}: unknown option{hint}")
-    hints = get_type_hints(cls)
+            mistakes.append(f"{place(where, name)}: unknown option{hint(name, known)}")
+    types = get_type_hints(cls)
     values: dict[str, Any] = {}
     for name, item in known.items():
         if name in data:
-            values[name] = _value(data[name], hints[name], item, f"{where}.{name}", mistakes)
+            values[name] = _value(data[name], types[name], item, f"{where}.{name}", mistakes)
         elif item.default is MISSING and item.default_factory is MISSING:
             mistakes.append(f"{where}.{name}: is missing")
     if len(mistakes) > before:
@@ -57,44 +66,119 @@ def build(cls: type[T], data: Any, where: str, mistakes: list[str]) -> T | None:
         return None
 
 
-def _value(value: Any, hint: Any, item: Field[Any], where: str, mistakes: list[str]) -> Any:
+def build_strictly(cls: type[T], data: Any, where: str) -> T:
+    """Return ``cls`` built from a mapping, for a ``parse`` in a field's metadata.
+
+    Raises:
+        Mistakes: with all the sentences that :func:`build` finds.
+    """
+    mistakes: list[str] = []
+    built = build(cls, data, where, mistakes)
+    if built is None:
+        raise Mistakes(mistakes)
+    return built
+
+
+def build_named(
+    table: Mapping[str, type[T]], data: Any, where: str, mistakes: list[str], key: str = "name"
+) -> T | None:
+    """Return the class that ``data[key]`` names, built from the other options, as :func:`build`."""
+    known = ", ".join(table)
+    if not isinstance(data, Mapping):
+        example = f"{{{key}: {next(iter(table))}, ...}}"
+        mistakes.append(f"{where}: expected options such as {example} but found {brief(data)}")
+        return None
+    if key not in data:
+        mistakes.append(f"{where}.{key}: is missing; known are {known}")
+        return None
+    name = data[key]
+    if not isinstance(name, str) or name not in table:
+        mistakes.append(f"{where}.{key}: {brief(name)} is unknown{hint(name, table)}")
+        return None
+    return build(table[name], {k: v for k, v in data.items() if k != key}, where, mistakes)
+
+
+def brief(value: Any) -> str:
+    """Return a value as Python writes it, cut to a length that fits into a sentence."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # thousands of digits; endless nesting
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def place(where: str, key: Any) -> str:
+    """Return the place of a key inside another place: ``optimizer.rate``."""
+    return f"{where}.{key if isinstance(key, str) else brief(key)}"
+
+
+def hint(word: Any, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known word, or else all known words."""
+    known = list(known)
+    close = did_you_mean(word, known) if isinstance(word, str) else ""
+    return close or f"; known are {', '.join(known)}"
+
+
+def number(value: Any) -> float:
+    """Return a finite number, which may be written as text such as ``1e-3``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            if math.isfinite(read := float(value)):
+                return read
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError(f"expected a finite number but found {brief(value)}")
+
+
+def whole(value: Any) -> int:
+    """Return a whole number of at most 64 bits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if type(value) is not int or abs(value) >= 2**63:
+        raise ValueError(f"expected a whole number but found {brief(value)}")
+    return value
+
+
+def _value(value: Any, kind: Any, item: Field[Any], where: str, mistakes: list[str]) -> Any:
     parse: Callable[[Any, str], Any] | None = item.metadata.get("parse")
     try:
         if parse is not None:
             return parse(value, where)
-        value = _typed(value, hint)
+        value = _typed(value, kind)
         _check_bounds(value, item.metadata)
+    except Mistakes as several:
+        mistakes += several.sentences
     except ValueError as error:
         mistakes.append(f"{where}: {error}")
     return value
 
 
-def _typed(value: Any, hint: Any) -> Any:
-    """Return the value in the hinted type; numbers may be written as text such as ``1e-3``."""
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
-    accepted = [kind for kind in names if kind is hint or kind in getattr(hint, "__args__", ())]
-    if value is None and type(None) in getattr(hint, "__args__", ()):
+def _typed(value: Any, kind: Any) -> Any:
+    """Return the value in the type of its field: one of bool, int, float, str, or also None."""
+    kinds = getattr(kind, "__args__", (kind,))
+    if value is None and type(None) in kinds:
         return None
-    if isinstance(value, str) and float in accepted and str not in accepted:
-        try:
-            value = float(value)
-        except ValueError:
-            raise ValueError(f"expected a number but found {value!r}") from None
-    for kind in accepted:
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if type(value) is kind:
-            return value
-    if not accepted:
-        return value
-    raise ValueError(f"expected {' or '.join(names[k] for k in accepted)} but found {value!r}")
+    if float in kinds:
+        return number(value)
+    if int in kinds:
+        return whole(value)
+    if type(value) not in kinds:
+        wanted = "true or false" if bool in kinds else "a word"
+        raise ValueError(f"expected {wanted} but found {brief(value)}")
+    return value
 
 
 def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
     choices = metadata.get("choices")
     if choices is not None and value not in choices:
         known = ", ".join(str(choice) for choice in choices)
-        raise ValueError(f"{value!r} is none of {known}{did_you_mean(str(value), choices)}")
+        raise ValueError(f"{brief(value)} is none of {known}{did_you_mean(str(value), choices)}")
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
     tests = {

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from triptych.errors import did_you_mean
-from triptych.spec.fields import build, option
+from triptych.spec.fields import build_named, option
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,4 @@ OBJECTIVES: dict[str, type[Objective]] = {
 
 def parse_objective(data: Any, where: str, mistakes: list[str]) -> Objective | None:
     """Return the objective ``{name: td_huber, ...}``, or None with the mistakes appended."""
-    if not isinstance(data, Mapping) or "name" not in data:
-        mistakes.append(f"{where}.name: is missing; known are {', '.join(OBJECTIVES)}")
-        return None
-    name = str(data["name"])
-    if name not in OBJECTIVES:
-        hint = did_you_mean(name, OBJECTIVES) or f"; known are {', '.join(OBJECTIVES)}"
-        mistakes.append(f"{where}.name: unknown objective {name!r}{hint}")
-        return None
-    rest = {key: value for key, value in data.items() if key != "name"}
-    return build(OBJECTIVES[name], rest, where, mistakes)
+    return build_named(OBJECTIVES, data, where, mistakes)

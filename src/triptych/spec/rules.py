@@ -7,12 +7,10 @@ How a framework computes it is in each backend's ``rules.py``; the judge is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from triptych.errors import did_you_mean
-from triptych.spec.fields import build, option
+from triptych.spec.fields import build_named, build_strictly, option
 from triptych.spec.schedules import Constant, Schedule, parse_schedule
 
 
@@ -36,11 +34,7 @@ class Clip:
 def _parse_clip(value: Any, where: str) -> Clip:
     if isinstance(value, Clip):
         return value
-    mistakes: list[str] = []
-    clip = build(Clip, value or {}, where, mistakes)
-    if clip is None:
-        raise ValueError("; ".join(mistakes))
-    return clip
+    return build_strictly(Clip, {} if value is None else value, where)
 
 
 @dataclass(frozen=True)
@@ -160,17 +154,9 @@ class Adagrad(Rule):
 RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, Adam, AdamW, RMSprop, Adagrad)}
 
 
-def parse_rule(data: Mapping[str, Any], where: str, mistakes: list[str]) -> Rule | None:
+def parse_rule(data: Any, where: str, mistakes: list[str]) -> Rule | None:
     """Return the rule ``{name: adam, rate: .., ...}``, or None with the mistakes appended."""
-    if not isinstance(data, Mapping) or "name" not in data:
-        mistakes.append(f"{where}.name: is missing; known are {', '.join(RULES)}")
-        return None
-    name = str(data["name"])
-    if name not in RULES:
-        hint = did_you_mean(name, RULES) or f"; known are {', '.join(RULES)}"
-        mistakes.append(f"{where}.name: unknown update rule {name!r}{hint}")
-        return None
-    return build(RULES[name], {k: v for k, v in data.items() if k != "name"}, where, mistakes)
+    return build_named(RULES, data, where, mistakes)
 
 
 def constant(rate: float) -> Schedule:

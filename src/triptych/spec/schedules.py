@@ -9,10 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
-from triptych.errors import did_you_mean
-from triptych.spec.fields import build, option
+from triptych.spec.fields import Mistakes, brief, build_named, number, option, whole
+
+
+def _numbers(value: Any, where: str) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"expected a list of numbers but found {brief(value)}")
+    if any(number(item) < 0.0 for item in value):
+        raise ValueError(f"every number must be at least 0 but they are {brief(value)}")
+    return tuple(number(item) for item in value)
+
+
+def _boundaries(value: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"expected a list of whole numbers but found {brief(value)}")
+    return tuple(whole(item) for item in value)
 
 
 @dataclass(frozen=True)
@@ -25,15 +39,23 @@ class Schedule:
         """Return the number to use at this count."""
         raise NotImplementedError
 
+    def highest(self) -> float:
+        """Return a bound that no value exceeds, such as 1 for a probability's schedule."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Constant(Schedule):
     """The same number always."""
 
     name: ClassVar[str] = "constant"
-    start: float
+    start: float = option(low=0.0)
 
     def value(self, count: int) -> float:
+        """``start``."""
+        return self.start
+
+    def highest(self) -> float:
         """``start``."""
         return self.start
 
@@ -43,13 +65,17 @@ class Linear(Schedule):
     """From ``start`` to ``end`` in equal parts over ``steps`` counts, then ``end``."""
 
     name: ClassVar[str] = "linear"
-    start: float
-    end: float
+    start: float = option(low=0.0)
+    end: float = option(low=0.0)
     steps: int = option(low=1)
 
     def value(self, count: int) -> float:
         """start + (end - start) * min(count / steps, 1)."""
         return self.start + (self.end - self.start) * min(count / self.steps, 1.0)
+
+    def highest(self) -> float:
+        """The larger end."""
+        return max(self.start, self.end)
 
 
 @dataclass(frozen=True)
@@ -57,15 +83,22 @@ class Exponential(Schedule):
     """``start * factor ** (count / steps)``; with ``staircase`` the exponent is rounded down."""
 
     name: ClassVar[str] = "exponential"
-    start: float
+    start: float = option(low=0.0)
     factor: float = option(above=0.0)
     steps: int = option(low=1)
     staircase: bool = False
 
     def value(self, count: int) -> float:
-        """The formula above."""
+        """The formula above; infinity where it outgrows a float."""
         power = count // self.steps if self.staircase else count / self.steps
-        return self.start * self.factor**power
+        try:
+            return self.start * self.factor**power
+        except OverflowError:
+            return math.inf
+
+    def highest(self) -> float:
+        """``start`` where it falls, no bound where it grows."""
+        return self.start if self.factor <= 1.0 else math.inf
 
 
 @dataclass(frozen=True)
@@ -73,8 +106,8 @@ class Cosine(Schedule):
     """From ``start`` to ``end`` along half a cosine over ``steps`` counts (SGDR, one period)."""
 
     name: ClassVar[str] = "cosine"
-    start: float
-    end: float
+    start: float = option(low=0.0)
+    end: float = option(low=0.0)
     steps: int = option(low=1)
 
     def value(self, count: int) -> float:
@@ -82,24 +115,37 @@ class Cosine(Schedule):
         turn = math.cos(math.pi * min(count / self.steps, 1.0))
         return self.end + (self.start - self.end) * (1.0 + turn) / 2.0
 
+    def highest(self) -> float:
+        """The larger end."""
+        return max(self.start, self.end)
+
 
 @dataclass(frozen=True)
 class Piecewise(Schedule):
     """``values[i]`` from ``boundaries[i - 1]`` (inclusive) up to ``boundaries[i]``."""
 
     name: ClassVar[str] = "piecewise"
-    boundaries: tuple[int, ...] = option(parse=lambda value, where: tuple(value))
-    values: tuple[float, ...] = option(parse=lambda value, where: tuple(map(float, value)))
+    boundaries: tuple[int, ...] = option(parse=_boundaries)
+    values: tuple[float, ...] = option(parse=_numbers)
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.boundaries) + 1:
-            raise ValueError("piecewise needs one value more than boundaries")
-        if list(self.boundaries) != sorted(self.boundaries):
-            raise ValueError("piecewise boundaries must rise")
+            raise ValueError(
+                f"piecewise needs one value more than boundaries but has {len(self.values)} "
+                f"values and {len(self.boundaries)} boundaries"
+            )
+        if any(after <= before for before, after in pairwise((0, *self.boundaries))):
+            raise ValueError(
+                f"piecewise boundaries must be above 0 and rise but are {brief(self.boundaries)}"
+            )
 
     def value(self, count: int) -> float:
         """The value of the piece that holds the count."""
         return self.values[sum(count >= boundary for boundary in self.boundaries)]
+
+    def highest(self) -> float:
+        """The largest value."""
+        return max(self.values)
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
@@ -111,27 +157,17 @@ def parse_schedule(value: Any, where: str = "schedule") -> Schedule:
     """Return a schedule from a number or from ``{schedule: linear, start: .., ...}``.
 
     Raises:
-        ValueError: the sentence says what is wrong.
+        ValueError: a sentence says what is wrong; for a mapping :class:`Mistakes`, with them all.
     """
     if isinstance(value, Schedule):
         return value
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"expected a number or a schedule but found {value!r}") from None
-        if not math.isfinite(number) or number < 0:
-            raise ValueError(f"must be zero or more but is {value}")
-        return Constant(number)
-    if not isinstance(value, Mapping) or "schedule" not in value:
-        raise ValueError(f"expected a number or {{schedule: linear, ...}} but found {value!r}")
-    name = str(value["schedule"])
-    if name not in SCHEDULES:
-        hint = did_you_mean(name, SCHEDULES) or f"; known are {', '.join(SCHEDULES)}"
-        raise ValueError(f"unknown schedule {name!r}{hint}")
-    rest = {key: item for key, item in value.items() if key != "schedule"}
+    if not isinstance(value, Mapping):
+        start = number(value)
+        if start < 0.0:
+            raise ValueError(f"must be at least 0 but is {brief(value)}")
+        return Constant(start)
     mistakes: list[str] = []
-    schedule = build(SCHEDULES[name], rest, "schedule", mistakes)
+    schedule = build_named(SCHEDULES, value, where, mistakes, key="schedule")
     if schedule is None:
-        raise ValueError("; ".join(mistakes))
+        raise Mistakes(mistakes)
     return schedule

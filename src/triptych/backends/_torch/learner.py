@@ -100,7 +100,8 @@ class TorchLearner(BaseLearner):
 
     def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
         for param, name in zip(self.trained, self.network.trainable, strict=True):
-            param.grad = torch.tensor(gradients[name], dtype=param.dtype)
+            # Fused optimizers read raw memory: strides must be the parameter's own.
+            param.grad = torch.tensor(np.ascontiguousarray(gradients[name]))
         self._change(rate)
 
     def _change(self, rate: float) -> None:
@@ -139,7 +140,7 @@ class TorchLearner(BaseLearner):
                 continue
             state["step"] = torch.tensor(float(updates)) if counts_in_tensor else updates
             for slot, arrays in values.items():
-                state[rules.STATE_KEYS[slot]] = torch.tensor(arrays[name])
+                state[rules.STATE_KEYS[slot]] = torch.tensor(np.ascontiguousarray(arrays[name]))
 
     def _buffers(self) -> dict[str, Tensor]:
         """Copies of the running statistics."""

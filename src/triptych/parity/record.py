@@ -1,0 +1,173 @@
+"""Everything one backend does with a subject, as plain arrays, so that pairs can be compared.
+
+A record is made in a process of its own or in this one; it says nothing about right or wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+from triptych.backends import registry
+from triptych.backends.protocol import DType, Learner, Params, Slots
+from triptych.parity.measures import distance, last_bit
+from triptych.parity.subject import Subject
+from triptych.spec.randomness import generator
+from triptych.spec.rules import Rule
+from triptych.spec.schedules import Exponential
+
+SHORT = 50
+"""Updates after which rung 5 looks a second time."""
+ENVELOPES = 2
+"""Changed starts by which the envelope is measured."""
+
+Build = Callable[[Subject, Params, Rule, DType], Learner]
+Tell = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class State:
+    """Params and slots at one moment."""
+
+    params: Params
+    slots: Slots
+
+
+@dataclass
+class Record:
+    """What one backend did. States are by label: ``1``, ``50``, ``scheduled``, ``lockstep``.
+
+    ``envelope`` holds, for the same labels and float32 only, how far last-bit changes of the
+    initial params led away: by array name, slots as ``name:slot``, and ``""`` for all params.
+    """
+
+    name: str
+    dtype: DType
+    factors: dict[str, Any]
+    params: Params
+    outputs: Params
+    training_outputs: Params
+    loss: float
+    gradients: Params
+    states: dict[str, State] = field(default_factory=dict)
+    envelope: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def backend_learner(name: str) -> Build:
+    """Return the builder of a backend's learners."""
+
+    def build(subject: Subject, params: Params, rule: Rule, dtype: DType) -> Learner:
+        return registry.get(name).learner(
+            subject.network,
+            params,
+            objective=subject.objective,
+            rule=rule,
+            dtype=dtype,
+            seed=subject.seed,
+            target=subject.target,
+        )
+
+    return build
+
+
+def make(
+    subject: Subject, name: str, dtype: DType, build: Build | None = None, tell: Tell | None = None
+) -> Record:
+    """Return the record of one backend in one type.
+
+    Args:
+        subject: what to compute.
+        name: of the backend, and of the side in the verdicts.
+        dtype: float32 or float64.
+        build: makes the learners; the backend's own unless given.
+        tell: is told how far the record is.
+    """
+    build = build or backend_learner(name)
+    runs = 1 if dtype == "float64" else 1 + ENVELOPES
+    progress = _Progress(tell, runs * (subject.lockstep + SHORT))
+    learner = build(subject, subject.params, subject.rule, dtype)
+    batch = next(iter(subject.batches))
+    observations = batch[subject.objective.evaluations[0].input]
+    record = Record(
+        name=name,
+        dtype=dtype,
+        factors=learner.factors(),
+        params=learner.params(),
+        outputs=learner.layer_outputs(observations),
+        training_outputs=learner.layer_outputs(observations, training=True),
+        loss=learner.loss(batch),
+        gradients=learner.gradients(batch),
+    )
+    record.states = _states(subject, build, subject.params, dtype, progress, learner)
+    if dtype == "float32":
+        stream = generator(subject.seed, "envelope")
+        for _ in range(ENVELOPES):
+            start = last_bit(subject.params, stream)
+            _widen(record, _states(subject, build, start, dtype, progress))
+    return record
+
+
+def job(subject: Subject, name: str, dtype: DType, tell: Tell) -> Record:
+    """Make a record in another process."""
+    return make(subject, name, dtype, tell=tell)
+
+
+def scheduled(rule: Rule) -> Rule:
+    """Return the rule with its rate falling by 3% at every update: what hides at a constant one."""
+    return replace(rule, rate=Exponential(rule.rate.value(0), 0.97, 1))
+
+
+def _states(
+    subject: Subject,
+    build: Build,
+    params: Params,
+    dtype: DType,
+    progress: _Progress,
+    learner: Learner | None = None,
+) -> dict[str, State]:
+    """Params and slots after 1, SHORT and lockstep updates, and after SHORT under a schedule."""
+    states = {}
+    learner = learner or build(subject, params, subject.rule, dtype)
+    for count, batch in enumerate(islice(subject.batches, subject.lockstep), start=1):
+        learner.update(batch)
+        progress.step()
+        if count in (1, min(SHORT, subject.lockstep)):
+            states["1" if count == 1 else str(SHORT)] = State(learner.params(), learner.slots())
+    states["lockstep"] = State(learner.params(), learner.slots())
+    falling = build(subject, params, scheduled(subject.rule), dtype)
+    for batch in islice(subject.batches, SHORT):
+        falling.update(batch)
+        progress.step()
+    states["scheduled"] = State(falling.params(), falling.slots())
+    return states
+
+
+def _widen(record: Record, moved: dict[str, State]) -> None:
+    """Let the envelope hold the distances to the states of a changed start."""
+    for label, state in record.states.items():
+        found = record.envelope.setdefault(label, {})
+        for name, gap in gaps(state, moved[label]).items():
+            found[name] = max(found.get(name, 0.0), gap)
+
+
+def gaps(left: State, right: State) -> dict[str, float]:
+    """Return Euclidean distances by array: params by name, slots as name:slot, all as ''."""
+    found = {"": distance(left.params, right.params)}
+    for name in left.params:
+        found[name] = distance(left.params, right.params, [name])
+    for slot, arrays in left.slots.values.items():
+        for name in arrays:
+            found[f"{name}:{slot}"] = distance(arrays, right.slots.values[slot], [name])
+    return found
+
+
+class _Progress:
+    def __init__(self, tell: Tell | None, total: int) -> None:
+        self.tell, self.total, self.count = tell, total, 0
+
+    def step(self) -> None:
+        self.count += 1
+        if self.tell is not None:
+            self.tell(self.count, self.total, "update")

@@ -1,0 +1,249 @@
+"""Rungs 0 to 6: two records in, verdicts out, each with its value, its bound and the culprit.
+
+The bounds stand in one table. Records are made in ``record.py``; distances in ``measures.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from triptych.parity.measures import distance, ratio, relative
+from triptych.parity.record import Record, State
+from triptych.parity.subject import Subject
+
+NAMES = ("factors", "params", "outputs", "loss", "gradients", "step", "lockstep", "free run")
+NAMES += ("outcome",)
+
+ENVELOPE = 3.0
+"""How many envelopes apart two float32 trainings may be."""
+
+BOUNDS: dict[str, dict[str, float]] = {
+    "outputs": {"float64": 1e-12, "float32": 1e-5},
+    "loss": {"float64": 1e-12, "float32": 1e-6},
+    "gradients": {"float64": 1e-11, "float32": 1e-4},
+    "step": {"float64": 1e-11, "float32": ENVELOPE},
+    "lockstep": {"float64": 1e-10, "float32": ENVELOPE},
+    "free run": {"float64": 1e-9},
+}
+
+_FLOOR = 1e-2
+"""A gradient is measured against its own largest entry, or this share of the largest of all:
+one that should cancel to zero (a bias before batch normalisation) is rounding alone."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One comparison. ``value`` passes when it is at most ``bound``; culprit and detail name
+    where and how the first difference shows."""
+
+    rung: int
+    pair: str
+    dtype: str
+    passed: bool
+    value: float
+    bound: float
+    culprit: str | None = None
+    detail: str = ""
+
+    @property
+    def name(self) -> str:
+        """The rung's name."""
+        return NAMES[self.rung]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain data for JSON; a value that is not finite becomes ``null``."""
+        data = asdict(self) | {"name": self.name}
+        return data | {"value": self.value if math.isfinite(self.value) else None}
+
+
+def climb(subject: Subject, left: Record, right: Record) -> list[Verdict]:
+    """Return the verdicts of rungs 0 to 6 on two records of the same type."""
+    return [rung(subject, left, right) for rung in RUNGS]
+
+
+def factors(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 0: every constant read back from the live native objects is equal."""
+    names = list(dict.fromkeys([*left.factors, *right.factors]))
+    unlike = [
+        name for name in names if not _same(left.factors.get(name), right.factors.get(name))
+    ]
+    detail = "; ".join(
+        f"{name}: {left.factors.get(name)} and {right.factors.get(name)}" for name in unlike[:3]
+    )
+    return _verdict(0, left, right, len(unlike), 0, unlike[0] if unlike else None, detail)
+
+
+def params(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 1: names, shapes and count agree, and params come back bit for bit."""
+    given = {name: array.astype(left.dtype) for name, array in subject.params.items()}
+    unlike = [
+        name
+        for name in dict.fromkeys([*given, *left.params, *right.params])
+        if not all(_bits(given.get(name), record.params.get(name)) for record in (left, right))
+    ]
+    count = sum(array.size for array in left.params.values())
+    culprit = unlike[0] if unlike else None
+    return _verdict(1, left, right, len(unlike), 0, culprit, f"{count:,} numbers, bit for bit")
+
+
+def outputs(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 2: every layer's output, in inference and in training mode."""
+    bound = BOUNDS["outputs"][left.dtype]
+    found: dict[str, float] = {}
+    for mode, a, b in (
+        ("", left.outputs, right.outputs),
+        (" (training)", left.training_outputs, right.training_outputs),
+    ):
+        for node in subject.network.nodes:
+            found[node.name + mode] = relative(a[node.name], b[node.name])
+    return _first(2, left, right, found, bound)
+
+
+def loss(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 3: the loss on a batch."""
+    bound = BOUNDS["loss"][left.dtype]
+    value = relative(np.array(left.loss), np.array(right.loss))
+    culprit = "loss" if not value <= bound else None
+    return _verdict(3, left, right, value, bound, culprit, f"{left.loss!r} and {right.loss!r}")
+
+
+def gradients(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 4: every parameter's gradient; the first to differ on the way back is named."""
+    bound = BOUNDS["gradients"][left.dtype]
+    largest = max((float(np.max(np.abs(g), initial=0.0)) for g in left.gradients.values()), default=0)
+    found = {}
+    for name in reversed(subject.network.trainable):
+        own = float(np.max(np.abs(left.gradients[name]), initial=0.0))
+        scale = max(own, _FLOOR * largest)
+        found[name] = relative(left.gradients[name], right.gradients[name], scale)
+    return _first(4, left, right, found, bound)
+
+
+def step(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 5: params and slots after 1 and 50 updates, and after 50 under a falling rate."""
+    bound = BOUNDS["step"][left.dtype]
+    found: dict[str, float] = {}
+    for label in ("1", "50", "scheduled"):
+        if label in left.states:
+            when = {"1": " after 1", "50": " after 50", "scheduled": " after 50 scheduled"}[label]
+            for name, gap in _apart(left, right, label).items():
+                found[name + when] = gap
+    return _first(5, left, right, found, bound)
+
+
+def lockstep(subject: Subject, left: Record, right: Record) -> Verdict:
+    """Rung 6: params after many updates on the same batches, against the distance travelled
+    (float64) or the envelope (float32)."""
+    bound = BOUNDS["lockstep"][left.dtype]
+    a, b = left.states["lockstep"], right.states["lockstep"]
+    gap = distance(a.params, b.params)
+    start = {name: array.astype(left.dtype) for name, array in subject.params.items()}
+    travelled = distance(a.params, start)
+    yardstick = travelled if left.dtype == "float64" else _envelope(left, right, "lockstep", "")
+    value = _finite(a, b, ratio(gap, yardstick))
+    worst = _farthest(a.params, b.params)
+    detail = f"{subject.lockstep} updates, {gap:.1e} apart after travelling {travelled:.1e}"
+    if left.dtype == "float32":
+        detail += f", envelope {yardstick:.1e}"
+    return _verdict(6, left, right, value, bound, worst if not value <= bound else None, detail)
+
+
+RUNGS: tuple[Callable[[Subject, Record, Record], Verdict], ...] = (
+    *(factors, params, outputs, loss, gradients, step, lockstep),
+)
+
+
+def _apart(left: Record, right: Record, label: str) -> dict[str, float]:
+    """Return how far params and slots are apart: relative in float64, in envelopes in float32."""
+    a, b = left.states[label], right.states[label]
+    if left.dtype == "float32":
+        return _apart_in_envelopes(left, right, label)
+    found = {name: relative(a.params[name], b.params[name]) for name in a.params}
+    for slot, arrays in a.slots.values.items():
+        largest = max(float(np.max(np.abs(x), initial=0.0)) for x in arrays.values())
+        for name, array in arrays.items():
+            own = float(np.max(np.abs(array), initial=0.0))
+            scale = max(own, _FLOOR * largest)
+            found[f"{name} ({slot})"] = relative(array, b.slots.values[slot][name], scale)
+    return found
+
+
+def _apart_in_envelopes(left: Record, right: Record, label: str) -> dict[str, float]:
+    """Return the distance of all params, and of each slot, in envelopes; the key names the
+    parameter that is farthest.
+
+    A slot is a mean of gradients and may differ at least as much as they may on rung 4.
+    """
+    a, b = left.states[label], right.states[label]
+    gap = distance(a.params, b.params)
+    found = {_farthest(a.params, b.params): _finite(a, b, ratio(gap, _envelope(left, right, label, "")))}
+    for slot, arrays in a.slots.values.items():
+        others = b.slots.values[slot]
+        envelopes = [_envelope(left, right, label, f"{name}:{slot}") for name in arrays]
+        size = distance(arrays, {name: np.zeros_like(x) for name, x in arrays.items()})
+        yard = max(math.hypot(*envelopes), BOUNDS["gradients"]["float32"] * size)
+        far = _farthest(arrays, others)
+        found[f"{far} ({slot})"] = ratio(distance(arrays, others), yard)
+    return found
+
+
+def _farthest(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> str:
+    return max(left, key=lambda name: distance(left, right, [name]))
+
+
+def _envelope(left: Record, right: Record, label: str, name: str) -> float:
+    """The wider of the two sides' envelopes."""
+    return max(record.envelope[label].get(name, 0.0) for record in (left, right))
+
+
+def _finite(a: State, b: State, value: float) -> float:
+    """The value, or infinity where params blew up: two explosions are no proof."""
+    sound = all(np.isfinite(array).all() for s in (a, b) for array in s.params.values())
+    return value if sound else math.inf
+
+
+def _first(rung: int, left: Record, right: Record, found: dict[str, float], bound: float) -> Verdict:
+    """A verdict on several values: the largest counts, the first over the bound is named."""
+    over = [name for name, value in found.items() if not value <= bound]
+    worst = max(found, key=lambda name: found[name])
+    culprit = over[0] if over else None
+    shown = culprit or worst
+    detail = f"{shown}: {found[shown]:.1e}" if found[shown] else "no difference at all"
+    return _verdict(rung, left, right, found[worst], bound, culprit, detail)
+
+
+def _verdict(
+    rung: int,
+    left: Record,
+    right: Record,
+    value: float,
+    bound: float,
+    culprit: str | None,
+    detail: str = "",
+) -> Verdict:
+    pair = f"{left.name}-{right.name}"
+    passed = bool(value <= bound)
+    return Verdict(rung, pair, left.dtype, passed, float(value), float(bound), culprit, detail)
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return type(left) is type(right) and bool(left == right)
+
+
+def _bits(left: np.ndarray | None, right: np.ndarray | None) -> bool:
+    if left is None or right is None or left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    return left.tobytes() == right.tobytes()
+
+
+def first_red(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """Return the lowest rung that failed."""
+    red = [verdict for verdict in verdicts if not verdict.passed]
+    return min(red, key=lambda verdict: verdict.rung) if red else None

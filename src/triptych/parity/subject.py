@@ -1,0 +1,97 @@
+"""What is compared: a network with params, an objective, an update rule, and real batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from triptych.backends.protocol import Batch, Objective, Params
+from triptych.engines import setup
+from triptych.learn import objectives
+from triptych.learn.replay import ReplayMemory
+from triptych.spec.network import Network
+from triptych.spec.randomness import generator, integer_seed
+from triptych.spec.recipe import Recipe
+from triptych.spec.rules import Rule
+
+_PLAYED = 1000
+"""Steps of random play that the batches are drawn from."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One learning problem, independent of a backend.
+
+    Attributes:
+        network, params, objective, rule: as a learner takes them; params are float64.
+        batches: yields the same batches every time it is iterated.
+        seed: of the dropout masks.
+        target: whether there is a target network.
+        lockstep: how many updates rung 6 makes.
+    """
+
+    network: Network
+    params: Params
+    objective: Objective
+    rule: Rule
+    batches: Iterable[Batch]
+    seed: int = 0
+    target: bool = False
+    lockstep: int = 1000
+
+
+@dataclass(frozen=True)
+class ReplayBatches:
+    """Batches drawn without end from a filled memory, the same ones each time."""
+
+    memory: ReplayMemory
+    batch: int
+    seed: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        stream = generator(self.seed, "lockstep")
+        while True:
+            yield self.memory.sample(self.batch, stream)
+
+
+def of_recipe(recipe: Recipe, seed: int) -> Subject:
+    """Return a recipe's subject, with batches from the environment really played at random."""
+    return Subject(
+        network=recipe.network,
+        params=shake(recipe.initial.draw(recipe.network, seed), seed),
+        objective=objectives.build(recipe.objective, recipe.algorithm),
+        rule=recipe.optimizer,
+        batches=ReplayBatches(random_play(recipe, seed), recipe.algorithm.batch, seed),
+        seed=seed,
+        target=recipe.algorithm.target_sync is not None,
+        lockstep=recipe.verify.lockstep,
+    )
+
+
+def shake(params: Params, seed: int) -> Params:
+    """Return params whose zeros are small numbers: zero biases would hide a wrong bias."""
+    stream = generator(seed, "shake")
+    return {
+        name: array if np.any(array) else stream.normal(0.0, 0.01, array.shape)
+        for name, array in params.items()
+    }
+
+
+def random_play(recipe: Recipe, seed: int) -> ReplayMemory:
+    """Return a memory of random play in the recipe's environment."""
+    env: Any = setup.make_env(recipe)
+    memory = setup.make_memory(recipe, env)
+    stream = generator(seed, "random_play")
+    observation, _ = env.reset(seed=integer_seed(seed, "random_play"))
+    memory.begin(observation)
+    for _ in range(_PLAYED):
+        action = int(stream.integers(env.action_space.n))
+        observation, reward, terminated, truncated, _ = env.step(action)
+        memory.append(action, float(reward), observation, terminated, truncated)
+        if terminated or truncated:
+            observation, _ = env.reset()
+            memory.begin(observation)
+    return memory
