@@ -18,7 +18,7 @@ T = TypeVar("T")
 _LONGEST = 60
 
 
-class Mistakes(ValueError):
+class MistakesError(ValueError):
     """Several mistakes at once, each a sentence that already names its place."""
 
     def __init__(self, sentences: Iterable[str]) -> None:
@@ -70,12 +70,12 @@ def build_strictly(cls: type[T], data: Any, where: str) -> T:
     """Return ``cls`` built from a mapping, for a ``parse`` in a field's metadata.
 
     Raises:
-        Mistakes: with all the sentences that :func:`build` finds.
+        MistakesError: with all the sentences that :func:`build` finds.
     """
     mistakes: list[str] = []
     built = build(cls, data, where, mistakes)
     if built is None:
-        raise Mistakes(mistakes)
+        raise MistakesError(mistakes)
     return built
 
 
@@ -152,7 +152,7 @@ def _value(value: Any, kind: Any, item: Field[Any], where: str, mistakes: list[s
             return parse(value, where)
         value = _typed(value, kind)
         _check_bounds(value, item.metadata)
-    except Mistakes as several:
+    except MistakesError as several:
         mistakes += several.sentences
     except ValueError as error:
         mistakes.append(f"{where}: {error}")

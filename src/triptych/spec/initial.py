@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from triptych.errors import did_you_mean
-from triptych.spec.fields import option
+from triptych.spec.fields import brief, hint, number, option
 from triptych.spec.layers import Parameter
 from triptych.spec.network import Network
 from triptych.spec.randomness import generator
 
 Params = dict[str, np.ndarray]
 Draw = Callable[[np.random.Generator, Parameter], np.ndarray]
+Distribution = str | tuple[str, float]
+"""A name of :data:`DISTRIBUTIONS`, or one of :data:`SIZED` with its number."""
 
 # Standard deviation of a unit normal cut at 2 sigma; dividing by it restores the variance.
 _CUT = 0.87962566103423978
@@ -43,7 +44,10 @@ def _normal(deviation: Callable[[Parameter], float]) -> Draw:
 
 
 def _orthogonal(rng: np.random.Generator, item: Parameter) -> np.ndarray:
-    """Rows or columns orthonormal, over (all other axes, last axis) (Saxe et al. 2014)."""
+    """Rows or columns orthonormal, over (all other axes, last axis) (Saxe et al. 2014).
+
+    The signs of R's diagonal go into Q, which makes Q uniform over the orthogonal matrices.
+    """
     rows, columns = item.size // item.shape[-1], item.shape[-1]
     flat = rng.standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(flat)
@@ -69,53 +73,66 @@ DISTRIBUTIONS: dict[str, Draw] = {
 }
 
 
-def _parse(value: Any, where: str) -> Draw:
+SIZED: dict[str, Callable[[float], Draw]] = {
+    # Between plus and minus a limit
+    "uniform": lambda limit: _uniform(lambda item: limit),
+    # Of a standard deviation, not cut
+    "normal": lambda deviation: lambda rng, item: rng.standard_normal(item.shape) * deviation,
+    "constant": lambda value: lambda rng, item: np.full(item.shape, value),
+}
+
+
+def _parse(value: Any, where: str) -> Distribution:
     """Return a distribution from its name or from ``{uniform: 0.05}``, ``{normal: 0.01}``, ..."""
-    if isinstance(value, Mapping) and len(value) == 1:
-        name, number = next(iter(value.items()))
-        if not isinstance(number, (int, float)) or isinstance(number, bool):
-            raise ValueError(f"{name} needs a number but found {number!r}")
-        if name == "uniform":
-            return _uniform(lambda item: float(number))
-        if name == "normal":
-            return lambda rng, item: rng.standard_normal(item.shape) * float(number)
-        if name == "constant":
-            return lambda rng, item: np.full(item.shape, float(number))
     if isinstance(value, str) and value in DISTRIBUTIONS:
-        return DISTRIBUTIONS[value]
+        return value
+    if isinstance(value, tuple) and len(value) == 2:
+        value = dict([value])
+    if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in SIZED:
+        name, size = next(iter(value)), number(next(iter(value.values())))
+        if size < 0.0 and name != "constant":
+            raise ValueError(f"{name} needs a number of at least 0 but found {size}")
+        return (name, size)
+    if isinstance(value, str) and value in SIZED:
+        raise ValueError(f"{value} needs a number; write for example {{{value}: 0.05}}")
     known = [*DISTRIBUTIONS, "{uniform: limit}", "{normal: deviation}", "{constant: value}"]
-    hint = did_you_mean(str(value), DISTRIBUTIONS) or f"; known are {', '.join(known)}"
-    raise ValueError(f"unknown initialiser {value!r}{hint}")
+    raise ValueError(f"unknown initialiser {brief(value)}{hint(value, known)}")
 
 
-def _check(value: Any, where: str) -> Any:
-    _parse(value, where)
-    return value
+def _draw(distribution: Distribution) -> Draw:
+    if isinstance(distribution, str):
+        return DISTRIBUTIONS[distribution]
+    name, size = distribution
+    return SIZED[name](size)
 
 
 def _kind(default: str) -> Any:
-    return option(default, parse=_check)
+    return option(default, parse=_parse)
 
 
 @dataclass(frozen=True)
 class Initial:
     """Which distribution each kind of parameter is drawn from, by local name."""
 
-    kernel: Any = _kind("glorot_uniform")
-    bias: Any = _kind("zeros")
-    scale: Any = _kind("ones")
-    offset: Any = _kind("zeros")
-    mean: Any = _kind("zeros")
-    variance: Any = _kind("ones")
+    kernel: str | tuple[str, float] = _kind("glorot_uniform")
+    bias: str | tuple[str, float] = _kind("zeros")
+    scale: str | tuple[str, float] = _kind("ones")
+    offset: str | tuple[str, float] = _kind("zeros")
+    mean: str | tuple[str, float] = _kind("zeros")
+    variance: str | tuple[str, float] = _kind("ones")
 
     def factors(self) -> dict[str, Any]:
         """The distributions by kind of parameter."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def draw(self, network: Network, seed: int) -> Params:
-        """Return the initial params of a network, float64, in the canonical layout."""
+        """Return the initial params of a network, float64, in the canonical layout.
+
+        Raises:
+            ValueError: a distribution is unknown; recipes report that when they are read.
+        """
         return {
-            name: _parse(getattr(self, name.rsplit("/", 1)[1]), name)(
+            name: _draw(_parse(getattr(self, name.rsplit("/", 1)[1]), name))(
                 generator(seed, f"init/{name}"), item
             )
             for name, item in network.parameters.items()

@@ -1,4 +1,4 @@
-"""A network: a graph of named layers, with shapes and parameters inferred; no weights, no framework.
+"""A network: a graph of named layers, shapes and parameters inferred; no weights, no framework.
 
 Sequential networks are the common case of nodes that each take the one before. Text notations are
 in ``notation.py``, the printed table in ``table.py``.
@@ -6,12 +6,16 @@ in ``notation.py``, the printed table in ``table.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from keyword import iskeyword
 
 from triptych.errors import NetworkError, did_you_mean
-from triptych.spec.layers import Dense, Dueling, Input, Layer, Parameter, Shape
+from triptych.spec.layers import Dense, Dueling, Embedding, Input, Layer, Parameter, Shape
+
+_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,10 @@ class Node:
 class Network:
     """Named nodes in an order in which every input comes before its use.
 
-    The first node is the input, the last the output. Raises NetworkError at construction where a
-    name is unknown or double, or sizes do not fit; the message names the node.
+    The first node is the input, the last the output, and every other leads to it: the params of a
+    branch that leads nowhere would get no gradient, which frameworks treat differently. Raises
+    NetworkError at construction where a name is unknown or double, or sizes do not fit; the message
+    names the node.
     """
 
     nodes: tuple[Node, ...]
@@ -37,14 +43,17 @@ class Network:
         if not self.nodes or not isinstance(self.nodes[0].layer, Input):
             raise NetworkError("a network begins with an input, such as 84x84x4")
         self._check_names()
+        self._check_ends()
+        self._check_indices()
         _ = self.shapes
 
     def _check_names(self) -> None:
         seen: set[str] = set()
         for node in self.nodes:
-            if not node.name.isidentifier():
+            if not _NAME.fullmatch(node.name) or iskeyword(node.name):
                 raise NetworkError(
-                    f"node name {node.name!r} must be a plain word of letters, digits and _"
+                    f"node name {node.name!r} must be a plain word: a letter, then letters, digits "
+                    "and _, and no keyword of Python"
                 )
             if node.name in seen:
                 raise NetworkError(f"two nodes are called {node.name!r}; give each its own name")
@@ -57,14 +66,41 @@ class Network:
             _check_arity(node)
             seen.add(node.name)
 
+    def _check_ends(self) -> None:
+        taken = {name for node in self.nodes for name in node.inputs}
+        for node in self.nodes[1:]:
+            if isinstance(node.layer, Input):
+                raise NetworkError(f"node {node.name!r} is a second input; a network has one")
+        for node in self.nodes[:-1]:
+            if node.name not in taken:
+                raise NetworkError(
+                    f"node {node.name!r} leads nowhere: no node takes it, and the output is "
+                    f"{self.output.name!r}, the last"
+                )
+
+    def _check_indices(self) -> None:
+        """Whole numbers go into embeddings and nowhere else."""
+        layer = self.input.layer
+        index = isinstance(layer, Input) and layer.values == "index"
+        for node in self.nodes[1:]:
+            embeds = isinstance(node.layer, Embedding)
+            if embeds != (index and self.input.name in node.inputs):
+                wrong = "takes only" if embeds else "cannot take"
+                raise NetworkError(
+                    f"node {node.name!r} ({node.layer.kind}) {wrong} the indices of an input such "
+                    "as '10 index'; put an embedding right behind such an input, and nowhere else"
+                )
+
     @classmethod
     def sequential(cls, *layers: Layer) -> Network:
         """Build a chain; nodes are named by kind and number: conv1, relu1, conv2, ..."""
-        nodes: list[Node] = []
+        nodes: dict[str, Node] = {}
+        before: tuple[str, ...] = ()
         for layer in layers:
-            before = (nodes[-1].name,) if nodes else ()
-            nodes.append(Node(fresh_name(layer, [node.name for node in nodes]), layer, before))
-        return cls(tuple(nodes))
+            name = fresh_name(layer, nodes)
+            nodes[name] = Node(name, layer, before)
+            before = (name,)
+        return cls(tuple(nodes.values()))
 
     @cached_property
     def by_name(self) -> dict[str, Node]:
@@ -127,7 +163,7 @@ def _check_arity(node: Node) -> None:
         raise NetworkError(f"node {node.name!r} ({node.layer.kind}) takes {wanted}, got {got}")
 
 
-def fresh_name(layer: Layer, taken: Sequence[str]) -> str:
+def fresh_name(layer: Layer, taken: Collection[str]) -> str:
     """Return the next free name of a layer's kind: ``input``, then conv1, conv2, ..."""
     if isinstance(layer, Input):
         return "input"

@@ -1,4 +1,4 @@
-"""Objectives' parameters as frozen data. The functions themselves are in ``learn/objectives.py``."""
+"""Objectives' parameters as frozen data. The functions themselves are in ``learn``."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ class Rule:
     """Base of the update rules; ``rate`` is a schedule over updates counted from 0."""
 
     name: ClassVar[str] = ""
-    rate: Schedule = option(parse=parse_schedule)
+    rate: Schedule = option(parse=parse_schedule)  # noqa: RUF009
     l2: float = option(0.0, low=0.0)
-    clip: Clip = option(Clip(), parse=_parse_clip)
+    clip: Clip = option(Clip(), parse=_parse_clip)  # noqa: RUF009
 
     @property
     def slots(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from triptych.spec.fields import Mistakes, brief, build_named, number, option, whole
+from triptych.spec.fields import MistakesError, brief, build_named, number, option, whole
 
 
 def _numbers(value: Any, where: str) -> tuple[float, ...]:
@@ -157,7 +157,7 @@ def parse_schedule(value: Any, where: str = "schedule") -> Schedule:
     """Return a schedule from a number or from ``{schedule: linear, start: .., ...}``.
 
     Raises:
-        ValueError: a sentence says what is wrong; for a mapping :class:`Mistakes`, with them all.
+        ValueError: it says what is wrong; as a :class:`MistakesError` where there may be several.
     """
     if isinstance(value, Schedule):
         return value
@@ -169,5 +169,5 @@ def parse_schedule(value: Any, where: str = "schedule") -> Schedule:
     mistakes: list[str] = []
     schedule = build_named(SCHEDULES, value, where, mistakes, key="schedule")
     if schedule is None:
-        raise Mistakes(mistakes)
+        raise MistakesError(mistakes)
     return schedule

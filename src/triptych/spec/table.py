@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from triptych.spec.layers import ConvTranspose, Dense, Flatten
+from triptych.spec.layers import ConvTranspose, Dense, LayerNorm, LogSoftmax, Shape, Softmax
 from triptych.spec.layers.base import show
 from triptych.spec.network import Network, Node
 
 Field = tuple[tuple[int, int], tuple[int, int]]
+"""(size, jump): pixels that a unit sees, and pixels between neighbours; each (height, width)."""
+
+_MIXING = (Dense, LayerNorm, Softmax, LogSoftmax)
+"""Layers whose outputs each depend on the whole last axis: after a flatten, on everything."""
 
 
 def rows(network: Network) -> list[dict[str, Any]]:
@@ -29,7 +33,7 @@ def rows(network: Network) -> list[dict[str, Any]]:
             "output": list(network.shapes[node.name]),
             "parameters": _count(network, node),
             "multiply_adds": node.layer.multiply_adds(*network.input_shapes(node)),
-            "receptive_field": list(fields[node.name]) if fields[node.name] else None,
+            "receptive_field": None if (seen := fields[node.name]) is None else list(seen),
         }
         for node in network.nodes
     ]
@@ -39,25 +43,31 @@ def receptive_fields(network: Network) -> dict[str, tuple[int, int] | None]:
     """Return the input pixels (height, width) that one output unit of each node can see.
 
     r' = r + (extent - 1) * jump and jump' = jump * stride along a path; the largest over paths.
-    Flatten and dense layers see the whole input; a transposed convolution's is not a window.
+    It is that of a unit far from the edges, and may exceed the input. A dense layer after a flatten
+    sees the whole input; a transposed convolution's is not a window.
     """
     fields: dict[str, Field | None] = {}
     whole = network.shapes[network.input.name]
     for node in network.nodes:
-        fields[node.name] = _field(node, [fields[name] for name in node.inputs], whole)
+        before = [fields[name] for name in node.inputs]
+        fields[node.name] = _field(node, network.input_shapes(node), before, whole)
     return {name: field[0] if field else None for name, field in fields.items()}
 
 
-def _field(node: Node, before: list[Field | None], whole: tuple[int, ...]) -> Field | None:
-    if len(whole) != 3 or isinstance(node.layer, ConvTranspose) or None in before:
+def _field(
+    node: Node, inputs: tuple[Shape, ...], before: list[Field | None], whole: Shape
+) -> Field | None:
+    if len(whole) != 3 or isinstance(node.layer, ConvTranspose):
         return None
     if not before:
         return ((1, 1), (1, 1))
-    known = [field for field in before if field]
+    if isinstance(node.layer, _MIXING) and len(inputs[0]) == 1:
+        return ((whole[0], whole[1]), (1, 1))
+    known = [field for field in before if field is not None]
+    if len(known) < len(before):
+        return None
     size = (max(f[0][0] for f in known), max(f[0][1] for f in known))
     jump = (max(f[1][0] for f in known), max(f[1][1] for f in known))
-    if isinstance(node.layer, (Flatten, Dense)):
-        return ((whole[0], whole[1]), (1, 1))
     window = node.layer.window()
     if window is None:
         return (size, jump)
@@ -67,13 +77,14 @@ def _field(node: Node, before: list[Field | None], whole: tuple[int, ...]) -> Fi
 
 
 def _count(network: Network, node: Node) -> int:
-    prefix = f"{node.name}/"
-    return sum(network.parameters[n].size for n in network.trainable if n.startswith(prefix))
+    own = node.layer.parameters(*network.input_shapes(node))
+    return sum(parameter.size for parameter in own.values() if parameter.trainable)
 
 
 def text(network: Network) -> str:
     """Return the table as text with a line of totals."""
     heads = ("node", "layer", "output", "parameters", "multiply-adds", "sees")
+    found = rows(network)
     body = [
         (
             row["name"],
@@ -83,9 +94,9 @@ def text(network: Network) -> str:
             f"{row['multiply_adds']:,}",
             show(tuple(row["receptive_field"])) if row["receptive_field"] else "",
         )
-        for row in rows(network)
+        for row in found
     ]
-    work = sum(row["multiply_adds"] for row in rows(network))
+    work = sum(row["multiply_adds"] for row in found)
     body.append(("total", "", "", f"{network.parameter_count:,}", f"{work:,}", ""))
     widths = [max(len(line[i]) for line in [heads, *body]) for i in range(len(heads))]
     lines = [_line(heads, widths), "  ".join("-" * width for width in widths)]

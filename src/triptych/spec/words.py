@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from triptych.errors import NetworkError, did_you_mean
+from triptych.spec.fields import number, whole
 from triptych.spec.layers import LAYERS, Activation, Input, Layer
+from triptych.spec.layers.convolution import Padding, Pair
 
-Pair = tuple[int, int]
-_INPUT = re.compile(r"^\d+(x\d+)*$")
+_INPUT = re.compile(r"[0-9]+(x[0-9]+)*")
 _FLAGS = {"no_bias": ("bias", False), "count_padding": ("count_padding", True)}
 _FLAGS |= {"unbiased": ("unbiased", True), "approximate": ("approximate", True)}
 _SHORT = {"fc": "dense", "maxpool": "max_pool", "avgpool": "average_pool", "pool": "max_pool"}
@@ -29,30 +30,46 @@ def layers_of(text: str) -> list[Layer]:
     Raises:
         NetworkError: an unknown word, a missing size, or a number that cannot be read.
     """
-    words = text.replace("no bias", "no_bias").replace("count padding", "count_padding").split()
-    if words and words[0].lower() == "input":
-        words = words[1:]
-    if not words:
+    words = " ".join(text.split()).replace("no bias", "no_bias")
+    first, *rest = words.replace("count padding", "count_padding").split() or [""]
+    if first.lower() == "input" or _INPUT.fullmatch(first):
+        return [_input(rest if first.lower() == "input" else [first, *rest], text)]
+    if not first:
         raise NetworkError("a network's layer is empty; write for example 'dense 10'")
-    if _INPUT.match(words[0]):
-        values = words[1] if len(words) > 1 else "real"
-        if values not in ("real", "index") or len(words) > 2:
-            raise NetworkError(f"input {text!r}: after the size only 'real' or 'index' may follow")
-        return [Input(tuple(int(part) for part in words[0].split("x")), values)]  # type: ignore[arg-type]
-    kind = _kind(words[0], text)
+    kind = _kind(first, text)
     after: list[Layer] = []
-    if len(words) > 1 and not issubclass(LAYERS[kind], Activation):
-        last = LAYERS.get(_SHORT.get(words[-1].lower(), words[-1].lower()))
-        if last is not None and issubclass(last, Activation):
-            after, words = [last()], words[:-1]
-    return [_build(kind, words[1:], text), *after]
+    if rest and not issubclass(LAYERS[kind], Activation):
+        last = _activation(rest[-1])
+        if last is not None:
+            after, rest = [last()], rest[:-1]
+    return [_build(kind, rest, text), *after]
+
+
+def _input(words: list[str], text: str) -> Input:
+    """Read ``84x84x4``, ``10 real`` or ``10 index``."""
+    size, *rest = words or [""]
+    if not _INPUT.fullmatch(size):
+        raise NetworkError(f"{text!r}: an input needs a size; write for example 'input 84x84x4'")
+    values = rest[0] if rest else "real"
+    if values not in ("real", "index") or len(rest) > 1:
+        raise NetworkError(
+            f"{text!r}: only 'real' or 'index' may follow an input's size; layers come after '->'"
+        )
+    sizes = tuple(_whole(part, text) for part in size.split("x"))
+    return Input(sizes, "index" if values == "index" else "real")
+
+
+def _activation(word: str) -> type[Activation] | None:
+    found = LAYERS.get(_SHORT.get(word.lower(), word.lower()))
+    return found if found is not None and issubclass(found, Activation) else None
 
 
 def _kind(word: str, text: str) -> str:
     kind = _SHORT.get(word.lower(), word.lower())
     if kind not in LAYERS or kind == "input":
         hint = did_you_mean(kind, [*LAYERS, *_SHORT])
-        raise NetworkError(f"unknown layer {word!r} in {text!r}{hint}")
+        known = ", ".join(name for name in LAYERS if name != "input")
+        raise NetworkError(f"unknown layer {word!r} in {text!r}{hint or f'; known are {known}'}")
     return kind
 
 
@@ -60,59 +77,61 @@ def _build(kind: str, words: list[str], text: str) -> Layer:
     values: dict[str, Any] = {}
     rest = words
     for read in _POSITIONAL.get(kind, ()):
-        taken, values_here = read(rest, text)
+        taken, sizes = read(rest, text)
         rest = rest[taken:]
-        values |= values_here
-    values |= _options(kind, rest, text)
+        values |= sizes
+    values |= _options(kind, rest, set(values), text)
+    if kind in _POOLS and "size" in values:
+        values.setdefault("stride", values["size"])
     needed = [f.name for f in fields(LAYERS[kind]) if f.default is MISSING]
     lacking = [name for name in needed if name not in values]
     if lacking:
-        raise NetworkError(f"{text!r}: {lacking[0]} is missing; {_EXAMPLE.get(kind, '')}".strip())
+        raise NetworkError(f"{text!r}: {lacking[0]} is missing; {_EXAMPLE[kind]}")
     return LAYERS[kind](**values)
 
 
-def _options(kind: str, words: list[str], text: str) -> dict[str, Any]:
-    known = {field.name for field in fields(LAYERS[kind])}
+def _options(kind: str, words: list[str], given: set[str], text: str) -> dict[str, Any]:
+    """Read ``name value`` pairs and flags; ``given`` are the names that stand first, as sizes."""
+    types = {name: t for name, t in get_type_hints(LAYERS[kind]).items() if name not in given}
+    known = {field.name for field in fields(LAYERS[kind])} & set(types)
     values: dict[str, Any] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if word in _FLAGS and _FLAGS[word][0] in known:
-            name, value = _FLAGS[word]
-            values[name] = value
-            continue
-        name = {"pad": "padding"}.get(word, word)
-        if name not in known:
-            raise NetworkError(f"{text!r}: {word!r} is no option of {kind}{did_you_mean(word, known)}")
-        if not rest:
-            raise NetworkError(f"{text!r}: {word} needs a value")
-        values[name] = _value(name, rest.pop(0), text)
+        name, flag = _FLAGS.get(word, ({"pad": "padding"}.get(word, word), None))
+        if name not in known or (types[name] is bool) != (flag is not None):
+            raise NetworkError(f"{text!r}: {word!r} is no option of {kind}{_hint(word, known)}")
+        if name in values:
+            raise NetworkError(f"{text!r}: {word!r} is given twice")
+        if flag is None and not rest:
+            raise NetworkError(f"{text!r}: {word!r} needs a value after it")
+        values[name] = _READERS[types[name]](rest.pop(0), text) if flag is None else flag
     return values
 
 
-def _value(name: str, word: str, text: str) -> Any:
-    if name == "padding":
-        return _padding(word, text)
-    if name in ("dilation", "stride"):
-        return _pair(word, text)
-    if name == "groups":
-        return _whole(word, text)
-    return _number(word, text)
+def _hint(word: str, known: set[str]) -> str:
+    if _activation(word) is not None:
+        return f"; an activation with options is a layer of its own, '-> {word} ...'"
+    flags = {flag.replace("_", " ") for flag, (name, _) in _FLAGS.items() if name in known}
+    options = sorted((known - {name for name, _ in _FLAGS.values()}) | flags)
+    listed = f"; its options are {', '.join(options)}" if options else "; it has none here"
+    return did_you_mean(word, options) or listed
 
 
 def _number(word: str, text: str) -> float:
     """Read a number or a fraction such as 1/255."""
     over, _, under = word.partition("/")
     try:
-        return float(over) / float(under) if under else float(over)
+        return number(number(over) / number(under)) if under else number(word)
     except (ValueError, ZeroDivisionError):
         raise NetworkError(f"{text!r}: expected a number but found {word!r}") from None
 
 
 def _whole(word: str, text: str) -> int:
-    if not word.isdigit():
-        raise NetworkError(f"{text!r}: expected a whole number but found {word!r}")
-    return int(word)
+    try:
+        return whole(int(word) if word.isascii() and word.isdecimal() else None)
+    except ValueError:
+        raise NetworkError(f"{text!r}: expected a whole number but found {word!r}") from None
 
 
 def _pair(word: str, text: str) -> Pair:
@@ -131,10 +150,18 @@ def _padding(word: str, text: str) -> Any:
     if len(parts) == 1:
         return ((parts[0], parts[0]), (parts[0], parts[0]))
     if len(parts) != 4:
-        raise NetworkError(f"{text!r}: pad takes valid, same, N or top,bottom,left,right")
+        raise NetworkError(
+            f"{text!r}: pad takes valid, same, N or top,bottom,left,right but found {word!r}"
+        )
     return ((parts[0], parts[1]), (parts[2], parts[3]))
 
 
+_READERS: dict[Any, Callable[[str, str], Any]] = {
+    int: _whole,
+    float: _number,
+    Pair: _pair,
+    Padding: _padding,
+}
 Read = Callable[[list[str], str], tuple[int, dict[str, Any]]]
 
 
@@ -145,7 +172,7 @@ def _take(name: str, convert: Callable[[str, str], Any]) -> Read:
     return read
 
 
-def _window(size: str, stride_is_size: bool) -> Read:
+def _window(size: str) -> Read:
     """Read ``8x8/4``: a window and, after the slash, its stride."""
 
     def read(words: list[str], text: str) -> tuple[int, dict[str, Any]]:
@@ -155,20 +182,18 @@ def _window(size: str, stride_is_size: bool) -> Read:
         values: dict[str, Any] = {size: _pair(window, text)}
         if step:
             values["stride"] = _pair(step, text)
-        elif stride_is_size:
-            values["stride"] = values[size]
         return 1, values
 
     return read
 
 
-_CONV = (_take("filters", _whole), _window("kernel", stride_is_size=False))
-_POOL = (_window("size", stride_is_size=True),)
+_CONV = (_take("filters", _whole), _window("kernel"))
+_POOLS = ("max_pool", "average_pool")
 _POSITIONAL: dict[str, tuple[Read, ...]] = {
     "conv": _CONV,
     "conv_transpose": _CONV,
-    "max_pool": _POOL,
-    "average_pool": _POOL,
+    "max_pool": (_window("size"),),
+    "average_pool": (_window("size"),),
     "dense": (_take("units", _whole),),
     "dropout": (_take("rate", _number),),
     "embedding": (_take("size", _whole), _take("features", _whole)),

@@ -5,6 +5,7 @@ Shapes are without the batch axis and channels last. Concrete layers are in the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -43,6 +44,12 @@ class Layer:
     arity: ClassVar[int | None] = 1
     """How many inputs it takes; ``None`` for two or more."""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise NetworkError(f"{self.kind}: {field.name} must be finite but is {value}")
+
     def shape(self, *inputs: Shape) -> Shape:
         """Return the output shape for the input shapes; raise NetworkError where they don't fit."""
         return inputs[0]
@@ -72,7 +79,7 @@ class Activation(Layer):
 def need_rank(shape: Shape, rank: int, what: str) -> None:
     """Raise NetworkError unless ``shape`` has ``rank`` axes."""
     if len(shape) != rank:
-        axes = {1: "(features)", 3: "(height, width, channels)"}[rank]
+        axes = {1: "(features)", 2: "(time, features)", 3: "(height, width, channels)"}[rank]
         hint = "; put a flatten before it" if rank == 1 else ""
         raise NetworkError(f"{what} takes {axes} but its input is {show(shape)}{hint}")
 

@@ -41,7 +41,7 @@ def amounts(padding: Padding, size: Pair, span: Pair, stride: Pair) -> Amounts:
             same_amounts(size[0], span[0], stride[0]),
             same_amounts(size[1], span[1], stride[1]),
         )
-    return padding  # type: ignore[return-value]
+    return padding
 
 
 def slide(size: Pair, span: Pair, stride: Pair, pad: Amounts, what: str) -> Pair:
@@ -122,7 +122,8 @@ class Conv(Layer):
         area = self.kernel[0] * self.kernel[1]
         fans = (area * channels, area * self.filters // self.groups)
         kernel = Parameter((*self.kernel, channels, self.filters), *fans)
-        return {"kernel": kernel} | ({"bias": Parameter((self.filters,), *fans)} if self.bias else {})
+        bias = {"bias": Parameter((self.filters,), *fans)} if self.bias else {}
+        return {"kernel": kernel} | bias
 
     def multiply_adds(self, *inputs: Shape) -> int:
         """Output positions times kernel entries."""
@@ -186,7 +187,8 @@ class ConvTranspose(Layer):
         channels, area = inputs[0][2], self.kernel[0] * self.kernel[1]
         fans = (area * channels, area * self.filters)
         kernel = Parameter((*self.kernel, channels, self.filters), *fans)
-        return {"kernel": kernel} | ({"bias": Parameter((self.filters,), *fans)} if self.bias else {})
+        bias = {"bias": Parameter((self.filters,), *fans)} if self.bias else {}
+        return {"kernel": kernel} | bias
 
     def multiply_adds(self, *inputs: Shape) -> int:
         """Input positions times kernel entries."""

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, ClassVar, Literal
 
 from triptych.errors import NetworkError
-from triptych.spec.layers.base import Layer, Parameter, Shape
+from triptych.spec.layers.base import Layer, Parameter, Shape, show
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Input(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """The declared size."""
         if not self.size or min(self.size) < 1:
-            raise NetworkError(f"input sizes must be 1 or more, got {self.size}")
+            raise NetworkError(f"input sizes must be 1 or more, got {show(self.size)}")
         return self.size
 
 
@@ -55,8 +55,8 @@ class Dense(Layer):
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:
         """``kernel`` (in, out) and ``bias`` (out,)."""
         fans = (inputs[0][-1], self.units)
-        kernel = Parameter(fans, *fans)
-        return {"kernel": kernel} | ({"bias": Parameter((self.units,), *fans)} if self.bias else {})
+        bias = {"bias": Parameter((self.units,), *fans)} if self.bias else {}
+        return {"kernel": Parameter(fans, *fans)} | bias
 
     def multiply_adds(self, *inputs: Shape) -> int:
         """in * out, for every position of the leading axes."""
@@ -103,7 +103,9 @@ class Embedding(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """(...) -> (..., features)."""
         if min(self.size, self.features) < 1:
-            raise NetworkError("embedding size and features must be 1 or more")
+            raise NetworkError(
+                f"embedding {self.size} {self.features}: size and features must be 1 or more"
+            )
         return (*inputs[0], self.features)
 
     def parameters(self, *inputs: Shape) -> dict[str, Parameter]:

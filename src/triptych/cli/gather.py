@@ -1,0 +1,123 @@
+"""Gathering what the page shows from a comparison's folder or from run folders.
+
+Drawing it is the report's work. Replays and native definitions are made in processes of their own,
+since each needs its framework.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from triptych.engines import setup
+from triptych.engines.processes import Job, run_all
+from triptych.engines.replay import FPS, play_run
+from triptych.errors import RunError
+from triptych.parity.certificate import installed_versions
+from triptych.report import media
+from triptych.report.page import Page
+from triptych.runs import metrics
+from triptych.runs.folder import RunFolder
+from triptych.runs.listing import find
+from triptych.spec import table
+
+COMPARISON, CERTIFICATE = "compare.json", "certificate.json"
+_MOST_FRAMES = 300
+"""Pictures of one replay on the page."""
+
+
+def page_of_folders(folders: Sequence[Path], show: bool = True) -> Page:
+    """Return the page of one comparison, or of one or more runs of one recipe.
+
+    Raises:
+        RunError: a folder holds no runs, or runs of different recipes.
+    """
+    runs = [run for folder in folders for run in find(folder)]
+    if not runs:
+        raise RunError(f"there are no runs in {', '.join(map(str, folders))}")
+    recipes = {run.header["recipe"] for run in runs}
+    if len(recipes) > 1:
+        raise RunError(f"a page shows one recipe, but these are runs of {', '.join(sorted(recipes))}")
+    recipe = setup.reparse(runs[0].header["recipe"], runs[0].recipe)
+    certificate = _certificate(folders[0])
+    looks = _looks(runs, show)
+    return Page(
+        title=recipe.name,
+        about=recipe.about,
+        recipe_text=yaml.safe_dump(dict(recipe.data), sort_keys=False, allow_unicode=True),
+        commands=_commands(folders[0], runs),
+        versions=(certificate or {}).get("versions") or installed_versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        ladder=(certificate or {}).get("rungs", []),
+        runs=[_run(run) for run in runs],
+        replays=[look["replay"] for look in looks],
+        definitions={look["backend"]: look["source"] for look in looks},
+        network=table.rows(recipe.network),
+        certificate=json.dumps(certificate, indent=2) if certificate else "",
+    )
+
+
+def _certificate(folder: Path) -> dict[str, Any] | None:
+    path = folder / CERTIFICATE
+    if not path.is_file():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is not a certificate: {error}; run the comparison again") from None
+    return data
+
+
+def _commands(folder: Path, runs: Sequence[RunFolder]) -> list[str]:
+    path = folder / COMPARISON
+    if path.is_file():
+        return [str(json.loads(path.read_text(encoding="utf-8")).get("command", ""))]
+    return list(dict.fromkeys(run.header.get("command", "") for run in runs))
+
+
+def _run(run: RunFolder) -> dict[str, Any]:
+    columns = metrics.read(run.metrics)
+    return {
+        "backend": run.header["backend"],
+        "seed": run.header["seed"],
+        "folder": run.path.name,
+        "metric": run.header.get("metric"),
+        "metrics": {name: values.tolist() for name, values in columns.items()},
+    }
+
+
+def _looks(runs: Sequence[RunFolder], show: bool) -> list[dict[str, Any]]:
+    """The first run of each backend: its replay and its native definition."""
+    first: dict[str, RunFolder] = {}
+    for run in runs:
+        first.setdefault(run.header["backend"], run)
+    jobs = [Job(f"{name} replay", look, (str(run.path),)) for name, run in first.items()]
+    return run_all(jobs, show)
+
+
+def look(path: str, tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """Play a few greedy episodes of a run and take its definition; runs in its own process."""
+    from triptych.backends import registry
+
+    folder = RunFolder.open(path)
+    backend = folder.header["backend"]
+    recipe = setup.reparse(folder.header["recipe"], folder.recipe)
+    short = recipe.outcome.episodes is None
+    episodes = play_run(path, 6 if short else 1, seed=0, most=_MOST_FRAMES)
+    tell(1, 2, "step")
+    frames = [frame for episode in episodes for frame in episode.frames]
+    returns = ", ".join(f"{episode.total:g}" for episode in episodes)
+    replay = {
+        "backend": backend,
+        "data": media.animated_webp(frames, FPS if short else 4 * FPS),
+        "mime": "image/webp",
+        "caption": f"greedy episodes, returns {returns}" if short else f"return {returns}",
+    }
+    source = registry.get(backend).source(recipe.network, recipe.name)
+    tell(2, 2, "step")
+    return {"backend": backend, "replay": replay, "source": source}

@@ -1,0 +1,81 @@
+"""``triptych verify``: climb the ladder for every pair of backends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from triptych.cli.options import (
+    add_backends,
+    add_recipe,
+    add_seed,
+    interactive,
+    names,
+    print_json,
+    strict,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from triptych.parity.certificate import Certificate
+
+HELP = "prove that the backends compute, learn and act alike, rung by rung"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the recipe, the backends, and how high to climb."""
+    add_recipe(parser)
+    add_backends(parser)
+    add_seed(parser)
+    parser.add_argument(
+        "--highest", type=whole, default=7, metavar="RUNG", help="the highest rung to climb (7)"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float64", "both"),
+        default="both",
+        help="the type of rungs 0 to 6 (both)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="also write the certificate to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Climb; exit code 0 when everything passed, 1 when a rung failed."""
+    from triptych.engines.setup import load_recipe
+    from triptych.parity import ladder
+
+    recipe = load_recipe(args.recipe, args.set)
+    dtypes = ladder.DTYPES if args.dtype == "both" else (args.dtype,)
+    certificate = ladder.climb(
+        recipe,
+        names(args.backends),
+        args.seed,
+        highest=args.highest,
+        dtypes=dtypes,
+        show=interactive(args),
+    )
+    if args.out:
+        from triptych.runs.files import write_bytes
+
+        text = json.dumps(strict(certificate.as_dict()), indent=2, default=str)
+        write_bytes(Path(args.out), text.encode())
+    if args.json:
+        print_json(certificate.as_dict())
+    else:
+        print(text_of(certificate))
+    return 0 if certificate.passed else 1
+
+
+def text_of(certificate: Certificate) -> str:
+    """Return the ladder as text, a line per comparison, and the verdict."""
+    lines = []
+    for verdict in certificate.verdicts:
+        mark = "ok  " if verdict.passed else "FAIL"
+        sign = "<=" if verdict.value <= verdict.bound else "> "
+        lines.append(
+            f"{mark} {verdict.rung} {verdict.name:<9} {verdict.pair:<12} {verdict.dtype}  "
+            f"{verdict.value:8.1e} {sign} {verdict.bound:.0e}  {verdict.detail}"
+        )
+    return "\n".join([*lines, "", certificate.sentence()])
