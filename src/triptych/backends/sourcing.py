@@ -64,6 +64,8 @@ class Step:
 
 Define = Callable[[Site], str]
 Apply = Callable[[Site, Sequence[str]], Step]
+"""Inputs are variables, except that an activation may get a whole expression: it must use its
+input once, as the argument of a function."""
 Imports = Sequence[tuple[str, str]]
 """(what to look for in the text, the import it needs), in the order of the imports."""
 
@@ -235,7 +237,9 @@ def forward(
     lines: list[str] = []
     waiting: Step | None = None
     for site, after in zip(places, [*places[1:], None], strict=True):
-        args = [names[name] for name in site.node.inputs] if waiting is None else [waiting.expression]
+        args = (
+            [names[name] for name in site.node.inputs] if waiting is None else [waiting.expression]
+        )
         step = apply[site.layer.kind](site, args)
         comment = step.comment or (waiting.comment if waiting else "")
         waiting = None
@@ -281,37 +285,43 @@ def indented(lines: Iterable[str], depth: int) -> list[str]:
 
 
 def fold(line: str) -> list[str]:
-    """Break a call that is too long as ruff does: arguments on one line, or one on each."""
-    if len(line) <= WIDTH or not line.endswith(")"):
+    """Break a line that is too long as ruff does: a sum by its terms, a call by its arguments."""
+    if len(line) <= WIDTH or line.lstrip().startswith("#"):
         return [line]
-    start = _opening(line)
     margin = " " * (len(line) - len(line.lstrip()))
-    inner = f"{margin}    {line[start + 1 : -1]}"
-    if len(inner) <= WIDTH:
-        return [line[: start + 1], inner, f"{margin})"]
-    each = [f"{margin}    {part}," for part in _arguments(line[start + 1 : -1])]
+    name, equals, value = line.partition(" = ")
+    terms = _split(value, re.compile(r" (?=[+-] )"))
+    if equals and len(terms) > 1:
+        inner = [part for term in terms for part in fold(f"{margin}    {term}")]
+        return [f"{name} = (", *inner, f"{margin})"]
+    return _fold_call(line, margin) if line.endswith(")") else [line]
+
+
+def _fold_call(line: str, margin: str) -> list[str]:
+    """Put the arguments on a line of their own, or where that is too long, each on its own."""
+    start = _opening(line)
+    arguments = line[start + 1 : -1]
+    if len(f"{margin}    {arguments}") <= WIDTH:
+        return [line[: start + 1], f"{margin}    {arguments}", f"{margin})"]
+    each = [f"{margin}    {part}," for part in _split(arguments, re.compile(r", "))]
     return [line[: start + 1], *each, f"{margin})"]
 
 
 def _opening(line: str) -> int:
     """The place of the bracket that the last character closes."""
-    depth = 0
-    for place in range(len(line) - 1, -1, -1):
-        depth += {")": 1, "]": 1, "(": -1, "[": -1}.get(line[place], 0)
-        if depth == 0:
-            return place
-    raise ValueError(f"unbalanced brackets in {line!r}")
+    return max(i for i, mark in enumerate(line) if mark in "([" and _depth(line[i:]) == 0)
 
 
-def _arguments(text: str) -> list[str]:
-    parts, depth = [""], 0
-    for letter in text:
-        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
+def _depth(text: str) -> int:
+    """Brackets opened and not closed."""
+    return sum(text.count(mark) for mark in "([") - sum(text.count(mark) for mark in ")]")
+
+
+def _split(text: str, separator: re.Pattern[str]) -> list[str]:
+    """Split where the separator stands outside of all brackets."""
+    places = [m for m in separator.finditer(text) if _depth(text[: m.start()]) == 0]
+    starts, ends = [0, *(m.end() for m in places)], [*(m.start() for m in places), len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def assemble(imports: Imports, helpers: Mapping[str, str], definition: Sequence[str]) -> str:

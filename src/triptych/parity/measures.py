@@ -51,13 +51,11 @@ def ratio(value: float, yardstick: float) -> float:
     return value / yardstick if yardstick > 0.0 else math.inf
 
 
-def last_bit(params: Arrays, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return float32 params with every entry moved to a neighbouring number, up or down."""
+def last_bit(params: Arrays, rng: np.random.Generator, dtype: str) -> dict[str, np.ndarray]:
+    """Return params in a type with every entry moved to a neighbouring number, up or down."""
     moved = {}
     for name, array in params.items():
-        values = array.astype(np.float32)
-        up = rng.random(values.shape) < 0.5
-        moved[name] = np.where(
-            up, np.nextafter(values, np.float32(np.inf)), np.nextafter(values, np.float32(-np.inf))
-        )
+        values = array.astype(dtype)
+        towards = np.where(rng.random(values.shape) < 0.5, np.inf, -np.inf).astype(dtype)
+        moved[name] = np.nextafter(values, towards)
     return moved

@@ -39,8 +39,9 @@ class State:
 class Record:
     """What one backend did. States are by label: ``1``, ``50``, ``scheduled``, ``lockstep``.
 
-    ``envelope`` holds, for the same labels and float32 only, how far last-bit changes of the
-    initial params led away: by array name, slots as ``name:slot``, and ``""`` for all params.
+    ``envelope`` holds, for the same labels, how far last-bit changes of the initial params led
+    away: by array name, slots as ``name:slot``, and ``""`` for all params. In float64 it is measured
+    once and leaves ``lockstep`` out.
     """
 
     name: str
@@ -85,8 +86,9 @@ def make(
         tell: is told how far the record is.
     """
     build = build or backend_learner(name)
-    runs = 1 if dtype == "float64" else 1 + ENVELOPES
-    progress = _Progress(tell, runs * (subject.lockstep + SHORT))
+    single = dtype == "float32"
+    more = ENVELOPES * (subject.lockstep + SHORT) if single else 2 * SHORT
+    progress = _Progress(tell, subject.lockstep + SHORT + more)
     learner = build(subject, subject.params, subject.rule, dtype)
     batch = next(iter(subject.batches))
     observations = batch[subject.objective.evaluations[0].input]
@@ -101,11 +103,14 @@ def make(
         gradients=learner.gradients(batch),
     )
     record.states = _states(subject, build, subject.params, dtype, progress, learner)
-    if dtype == "float32":
-        stream = generator(subject.seed, "envelope")
-        for _ in range(ENVELOPES):
-            start = last_bit(subject.params, stream)
-            _widen(record, _states(subject, build, start, dtype, progress))
+    stream = generator(subject.seed, "envelope")
+    short = replace(subject, lockstep=min(SHORT, subject.lockstep))
+    for _ in range(ENVELOPES if single else 1):
+        start = last_bit(subject.params, stream, dtype)
+        moved = _states(subject if single else short, build, start, dtype, progress)
+        if not single:
+            del moved["lockstep"]
+        _widen(record, moved)
     return record
 
 
@@ -146,7 +151,8 @@ def _states(
 
 def _widen(record: Record, moved: dict[str, State]) -> None:
     """Let the envelope hold the distances to the states of a changed start."""
-    for label, state in record.states.items():
+    for label in moved:
+        state = record.states[label]
         found = record.envelope.setdefault(label, {})
         for name, gap in gaps(state, moved[label]).items():
             found[name] = max(found.get(name, 0.0), gap)

@@ -107,9 +107,9 @@ def brief(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def place(where: str, key: Any) -> str:
-    """Return the place of a key inside another place: ``optimizer.rate``."""
-    return f"{where}.{key if isinstance(key, str) else brief(key)}"
+def place(*keys: Any) -> str:
+    """Return the place that keys inside each other lead to: ``optimizer.rate``."""
+    return ".".join(key if isinstance(key, str) else brief(key) for key in keys)
 
 
 def hint(word: Any, known: Iterable[str]) -> str:

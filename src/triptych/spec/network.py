@@ -50,6 +50,8 @@ class Network:
     def _check_names(self) -> None:
         seen: set[str] = set()
         for node in self.nodes:
+            if seen and isinstance(node.layer, Input):
+                raise NetworkError(f"node {node.name!r} is a second input; a network has one")
             if not _NAME.fullmatch(node.name) or iskeyword(node.name):
                 raise NetworkError(
                     f"node name {node.name!r} must be a plain word: a letter, then letters, digits "
@@ -68,9 +70,6 @@ class Network:
 
     def _check_ends(self) -> None:
         taken = {name for node in self.nodes for name in node.inputs}
-        for node in self.nodes[1:]:
-            if isinstance(node.layer, Input):
-                raise NetworkError(f"node {node.name!r} is a second input; a network has one")
         for node in self.nodes[:-1]:
             if node.name not in taken:
                 raise NetworkError(
@@ -94,13 +93,13 @@ class Network:
     @classmethod
     def sequential(cls, *layers: Layer) -> Network:
         """Build a chain; nodes are named by kind and number: conv1, relu1, conv2, ..."""
-        nodes: dict[str, Node] = {}
-        before: tuple[str, ...] = ()
+        nodes: list[Node] = []
+        taken: set[str] = set()
         for layer in layers:
-            name = fresh_name(layer, nodes)
-            nodes[name] = Node(name, layer, before)
-            before = (name,)
-        return cls(tuple(nodes.values()))
+            before = (nodes[-1].name,) if nodes else ()
+            nodes.append(Node(fresh_name(layer, taken), layer, before))
+            taken.add(nodes[-1].name)
+        return cls(tuple(nodes))
 
     @cached_property
     def by_name(self) -> dict[str, Node]:

@@ -152,7 +152,7 @@ class _Expander:
         body: Any = self._token(at)
         if body in ("", "->", "]", "?") or body[0] == "*":
             before = f"after {self.tokens[at - 1]!r}" if at else "at the beginning"
-            raise self._error(f"a layer is missing {before}")
+            raise self._error(f"a layer such as 'dense 10' is missing {before}")
         if body == "[":
             if depth == _DEEPEST:
                 raise self._error(f"more than {_DEEPEST} brackets inside each other")
@@ -169,7 +169,7 @@ class _Expander:
             times = self._count(self._token(at)[1:].strip())
             at += 1
         if self._token(at) == "?":
-            if body not in _ALIASES:
+            if not isinstance(body, str) or body not in _ALIASES:
                 raise self._error("'?' may follow a pattern's word only, such as POOL?")
             optional = True
             at += 1
@@ -180,9 +180,9 @@ class _Expander:
         written = word.isascii() and word.isdecimal() and len(word) < 10
         value = int(word) if written else self.counts.get(word)
         if type(value) is not int or value < 0:
+            found = f" but {word} is {brief(value)}" if value is not None else ""
             wanted = f"; give {word}, such as {word}=2" if word.isalpha() else ", such as *2"
-            found = f" but found {brief(value)}" if value is not None else ""
-            raise self._error(f"'*{word}' needs a whole number{wanted}{found}")
+            raise self._error(f"'*{word}' needs a whole number{found}{wanted}")
         return value
 
     def _expand(self, tree: list[_Item]) -> list[_Item]:
@@ -221,7 +221,7 @@ class _Expander:
                 raise self._error(f"{word} is used more often than its {len(given)} sizes")
             given = given[use]
         if given is None or (given is False and not optional):
-            raise self._error(f"the sizes of {word} are missing; give {word}, such as {word}: '...'")
+            raise self._error(f"the sizes of {word} are missing; give {word} as text, or a list")
         return given
 
     def _check_given(self) -> None:
@@ -231,7 +231,7 @@ class _Expander:
                 raise self._error(f"{brief(name)} is given, but the pattern has no sizes for it")
             if isinstance(size, (list, tuple)) and len(size) != self.uses.get(name, 0):
                 uses = self.uses.get(name, 0)
-                raise self._error(f"{name} has {len(size)} sizes but is used {uses} times")
+                raise self._error(f"{name} has {len(size)} sizes but is used {uses} time(s)")
         for name in self.counts:
             if name not in self.counted:
                 hint = did_you_mean(str(name), [*self.counted, *_ALIASES])

@@ -12,13 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triptych.errors import NetworkError, RecipeError, did_you_mean
-from triptych.spec.fields import build, option
+from triptych.spec.fields import brief, build, build_named, hint, option, place
 from triptych.spec.initial import Initial
+from triptych.spec.layers.base import show
 from triptych.spec.network import Network, dueling
 from triptych.spec.notation import parse
-from triptych.spec.objective import Objective, parse_objective
+from triptych.spec.objective import Objective, TDHuber, TDSquared, parse_objective
 from triptych.spec.rules import Rule, parse_rule
 from triptych.spec.schedules import Schedule, parse_schedule
+
+
+def _probability(value: Any, where: str) -> Schedule:
+    schedule = parse_schedule(value, where)
+    if schedule.highest() > 1.0:
+        raise ValueError(f"must stay between 0 and 1 but {brief(value)} goes above 1")
+    return schedule
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class DQN:
     discount: float = option(low=0.0, high=1.0)
     batch: int = option(low=1)
     replay: int = option(low=1)
-    exploration: Schedule = option(parse=parse_schedule)
+    exploration: Schedule = option(parse=_probability)  # noqa: RUF009
     learning_starts: int = option(1, low=1)
     random_steps: int = option(0, low=0)
     update_every: int = option(1, low=1)
@@ -97,17 +105,17 @@ class Recipe:
 
     name: str
     about: str
-    task: Mapping[str, Any]
+    task: Mapping[str, Any] = field(hash=False)
     network: Network
     initial: Initial
     algorithm: DQN
     objective: Objective
     optimizer: Rule
-    budgets: Mapping[str, Budget]
+    budgets: Mapping[str, Budget] = field(hash=False)
     outcome: Outcome = field(default_factory=Outcome)
     verify: Verify = field(default_factory=Verify)
     logging: Logging = field(default_factory=Logging)
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def budget(self) -> Budget:
@@ -119,22 +127,27 @@ class Recipe:
         if name is None:
             return self.budget
         if name not in self.budgets:
-            known = ", ".join(self.budgets)
-            hint = did_you_mean(name, self.budgets)
-            raise RecipeError(f"recipe {self.name!r} has no budget {name!r}; it has {known}{hint}")
+            known, close = ", ".join(self.budgets), did_you_mean(name, self.budgets)
+            raise RecipeError(f"recipe {self.name!r} has no budget {name!r}; it has {known}{close}")
         return self.budgets[name]
 
 
 CheckTask = Callable[[Mapping[str, Any]], list[str]]
 """Given a task, returns a sentence for each mistake in it."""
 
-_PARTS = ("about", "task", "network", "initial", "algorithm", "objective", "optimizer")
-_PARTS += ("budgets", "outcome", "verify", "logging")
 _REQUIRED = ("task", "network", "algorithm", "objective", "optimizer", "budgets")
+_PARTS = ("about", *_REQUIRED, "initial", "outcome", "verify", "logging")
+_ALGORITHMS = {"dqn": DQN}
+_REFERENCE = re.compile(r"\{(\w+(?:\.\w+)+)\}")
 
 
 def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> Recipe:
     """Return the recipe of a mapping.
+
+    Args:
+        name: what the recipe is called in messages and run folders.
+        data: the parts as read from a file; texts may hold references such as ``{task.grid}``.
+        check_task: says what is wrong with a task's options.
 
     Raises:
         RecipeError: with one line per mistake, all of them.
@@ -144,10 +157,9 @@ def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> R
         raise RecipeError(f"recipe {name!r} is not a mapping of parts; see 'triptych recipes'")
     for part in data:
         if part not in _PARTS:
-            hint = did_you_mean(str(part), _PARTS) or f"; known are {', '.join(_PARTS)}"
-            mistakes.append(f"{part}: unknown part{hint}")
+            mistakes.append(f"{place(part)}: unknown part{hint(part, _PARTS)}")
     mistakes += [f"{part}: is missing" for part in _REQUIRED if part not in data]
-    parts = _parts(_interpolate(data, data, mistakes), mistakes)
+    parts = _parts(_filled(data, mistakes), mistakes)
     if check_task is not None and parts["task"]:
         mistakes += [f"task: {sentence}" for sentence in check_task(parts["task"])]
     if mistakes:
@@ -158,78 +170,131 @@ def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> R
 
 
 def _parts(data: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
-    def part(cls: type, key: str) -> Any:
-        return build(cls, data.get(key) or {}, key, mistakes)
+    """Return the checked parts; those that are missing or wrong are None or empty."""
 
-    algorithm = _algorithm(data["algorithm"], mistakes) if "algorithm" in data else None
+    def checked(key: str, check: Callable[[Any, list[str]], Any]) -> Any:
+        return check(data[key], mistakes) if key in data else None
+
+    def options(cls: type, key: str) -> Any:
+        given = data.get(key)
+        return build(cls, {} if given is None else given, key, mistakes)
+
     return {
-        "about": str(data.get("about", "")),
-        "task": _task(data.get("task"), mistakes) if "task" in data else {},
-        "network": _network(data["network"], algorithm, mistakes) if "network" in data else None,
-        "initial": part(Initial, "initial"),
-        "algorithm": algorithm,
-        "objective": parse_objective(data["objective"], "objective", mistakes)
-        if "objective" in data
-        else None,
-        "optimizer": parse_rule(data["optimizer"], "optimizer", mistakes)
-        if "optimizer" in data
-        else None,
-        "budgets": _budgets(data["budgets"], mistakes) if "budgets" in data else {},
-        "outcome": part(Outcome, "outcome"),
-        "verify": part(Verify, "verify"),
-        "logging": part(Logging, "logging"),
+        "about": checked("about", _about) or "",
+        "task": checked("task", _task) or {},
+        "algorithm": (algorithm := checked("algorithm", _algorithm)),
+        "network": checked("network", lambda part, found: _network(part, algorithm, found)),
+        "initial": options(Initial, "initial"),
+        "objective": checked("objective", lambda part, found: _objective(part, algorithm, found)),
+        "optimizer": checked("optimizer", lambda part, found: parse_rule(part, "optimizer", found)),
+        "budgets": checked("budgets", _budgets) or {},
+        "outcome": options(Outcome, "outcome"),
+        "verify": options(Verify, "verify"),
+        "logging": options(Logging, "logging"),
     }
 
 
-def _algorithm(data: Any, mistakes: list[str]) -> DQN | None:
-    if not isinstance(data, Mapping) or data.get("name") != "dqn":
-        found = data.get("name") if isinstance(data, Mapping) else data
-        mistakes.append(f"algorithm.name: unknown algorithm {found!r}; known is dqn")
-        return None
-    rest = {key: value for key, value in data.items() if key != "name"}
-    return build(DQN, rest, "algorithm", mistakes)
+def _about(data: Any, mistakes: list[str]) -> str:
+    if data is not None and not isinstance(data, str):
+        mistakes.append(f"about: expected text but found {brief(data)}")
+    return data if isinstance(data, str) else ""
 
 
 def _task(data: Any, mistakes: list[str]) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping) or not isinstance(data.get("environment"), str):
-        mistakes.append("task.environment: is missing; write for example triptych/Fruit-v0")
+    if not isinstance(data, Mapping):
+        mistakes.append(f"task: expected a mapping of options but found {brief(data)}")
+        return {}
+    if not isinstance(data.get("environment"), str):
+        found = f"is {brief(data['environment'])}" if "environment" in data else "is missing"
+        mistakes.append(f"task.environment: {found}; write for example triptych/Fruit-v0")
         return {}
     return data
+
+
+def _algorithm(data: Any, mistakes: list[str]) -> DQN | None:
+    return build_named(_ALGORITHMS, data, "algorithm", mistakes)
 
 
 def _network(data: Any, algorithm: DQN | None, mistakes: list[str]) -> Network | None:
     try:
         network = parse(data)
+        output = network.shapes[network.output.name]
+        if len(output) != 1:
+            raise NetworkError(
+                f"deep Q-learning needs one output for each action but the output is "
+                f"{show(output)}; put a flatten before the last dense"
+            )
         return dueling(network) if algorithm is not None and algorithm.dueling else network
     except NetworkError as error:
         mistakes.append(f"network: {error}")
-    except (TypeError, AttributeError):
-        mistakes.append(f"network: expected text such as '84x84x4 -> dense 6' but found {data!r}")
     return None
+
+
+def _objective(data: Any, algorithm: DQN | None, mistakes: list[str]) -> Objective | None:
+    objective = parse_objective(data, "objective", mistakes)
+    if objective is not None and algorithm and not isinstance(objective, (TDSquared, TDHuber)):
+        mistakes.append(
+            f"objective.name: {objective.name!r} needs given targets, which deep Q-learning has "
+            "not; use td_squared or td_huber"
+        )
+    return objective
 
 
 def _budgets(data: Any, mistakes: list[str]) -> dict[str, Budget]:
     if not isinstance(data, Mapping) or not data:
-        mistakes.append("budgets: expected names with budgets, such as {published: {episodes: 500}}")
+        mistakes.append(
+            "budgets: expected names with budgets, such as {published: {episodes: 500}}, but found "
+            f"{brief(data)}"
+        )
         return {}
-    built = {name: build(Budget, item, f"budgets.{name}", mistakes) for name, item in data.items()}
+    for name in data:
+        if not isinstance(name, str):
+            mistakes.append(f"budgets: the name {brief(name)} must be a word")
+    built = {key: build(Budget, data[key], place("budgets", key), mistakes) for key in data}
     return {name: budget for name, budget in built.items() if budget is not None}
 
 
-def _interpolate(value: Any, root: Mapping[str, Any], mistakes: list[str]) -> Any:
-    """Replace ``{task.grid}`` in texts by the value that stands there in the recipe."""
+def _filled(data: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
+    """Return the parts with all references replaced, without those where that fails."""
+    filled = {}
+    for part in (part for part in _PARTS if part in data):
+        before = len(mistakes)
+        found = _interpolate(data[part], part, data, mistakes)
+        if len(mistakes) == before:
+            filled[part] = found
+    return filled
+
+
+def _interpolate(value: Any, where: str, root: Mapping[str, Any], mistakes: list[str]) -> Any:
+    """Replace ``{task.grid}`` in texts by the value that stands there in the recipe.
+
+    A text that is one reference and nothing else becomes that value, a number as a number.
+    """
     if isinstance(value, Mapping):
-        return {key: _interpolate(item, root, mistakes) for key, item in value.items()}
+        return {k: _interpolate(v, place(where, k), root, mistakes) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_interpolate(v, f"{where}[{i}]", root, mistakes) for i, v in enumerate(value)]
     if not isinstance(value, str):
         return value
+    if match := _REFERENCE.fullmatch(value):
+        return _look_up(match.group(1), where, root, mistakes)
+    return _REFERENCE.sub(lambda m: str(_look_up(m.group(1), where, root, mistakes)), value)
 
-    def look_up(match: re.Match[str]) -> str:
-        found: Any = root
-        for key in match.group(1).split("."):
-            found = found.get(key) if isinstance(found, Mapping) else None
-        if found is None:
-            mistakes.append(f"{{{match.group(1)}}}: refers to a value that the recipe lacks")
-            return "1"
-        return str(found)
 
-    return re.sub(r"\{(\w+(?:\.\w+)+)\}", look_up, value)
+def _look_up(path: str, where: str, root: Mapping[str, Any], mistakes: list[str]) -> Any:
+    found: Any = root
+    for key in path.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            known = [k for k in found if isinstance(k, str)] if isinstance(found, Mapping) else []
+            close = did_you_mean(key, known)
+            mistakes.append(f"{where}: {{{path}}} refers to a value that the recipe lacks{close}")
+            return None
+        found = found[key]
+    plain = type(found) in (int, float) or (isinstance(found, str) and "{" not in found)
+    if not plain or len(brief(found)) > 60:
+        mistakes.append(
+            f"{where}: {{{path}}} must refer to a number or a plain word but stands for "
+            f"{brief(found)}"
+        )
+        return None
+    return found

@@ -12,28 +12,58 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from triptych.errors import RecipeError, did_you_mean
+from triptych.spec.fields import brief
 from triptych.spec.recipe import CheckTask, Recipe, parse_recipe
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, where plain YAML silently keeps the last."""
+    """Plain YAML: no key written twice, where YAML would silently keep the last, and no aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node; raise ConstructorError for an alias, which may repeat endlessly."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ConstructorError(
+                None, None, "aliases (*) are not allowed; repeat the value", mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; raise RecipeError for a key written twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise RecipeError(f"key {key!r} is written twice in the mapping of line {line}")
+        """Return the mapping; raise ConstructorError for a key written twice."""
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"key {brief(key.value)} is written twice"
+                raise ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+# What PyYAML lets escape for values that its types cannot hold: dates, numbers, endless brackets.
+_LEAKS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+def _load(text: str) -> Any:
+    """Return the data of a YAML text; raise RecipeError with the line and the problem."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else "the text"
+        problem = getattr(error, "problem", None) or "it holds characters that YAML forbids"
+        raise RecipeError(f"{where} cannot be read: {problem}") from None
+    except _LEAKS:
+        raise RecipeError("it holds a value that YAML cannot read; put it into quotes") from None
 
 
 def shipped() -> list[str]:
     """Return the names of the shipped recipes."""
     folder = files("triptych.recipes")
-    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    names = [file.name for file in folder.iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load_recipe(
@@ -51,8 +81,10 @@ def load_recipe(
     if name.endswith((".yaml", ".yml")):
         try:
             text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"recipe file {name!r} cannot be read: {error}") from None
+        except OSError as error:
+            raise RecipeError(f"recipe file {name!r} cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise RecipeError(f"recipe file {name!r} cannot be read: it is no UTF-8 text") from None
         label = Path(name).stem
     else:
         if name not in shipped():
@@ -71,12 +103,7 @@ def load_recipe(
 
 def _read(name: str, text: str) -> dict[str, Any]:
     try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        place = f"line {where.line + 1}" if where else "the file"
-        problem = getattr(error, "problem", None) or "bad YAML"
-        raise RecipeError(f"recipe {name!r}: {place} cannot be read: {problem}") from None
+        data = _load(text)
     except RecipeError as error:
         raise RecipeError(f"recipe {name!r}: {error}") from None
     if not isinstance(data, Mapping):
@@ -86,17 +113,19 @@ def _read(name: str, text: str) -> dict[str, Any]:
 
 def _override(data: Mapping[str, Any], text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
-    if not equals or not path:
+    *parents, last = [key.strip() for key in path.split(".")]
+    if not equals or not all([*parents, last]):
         raise RecipeError(f"--set {text!r}: expected part.option=value, such as task.grid=10")
     changed = deepcopy(dict(data))
-    place: Any = changed
-    *parents, last = path.split(".")
+    options: Any = changed
     for key in parents:
-        if not isinstance(place.setdefault(key, {}), Mapping):
+        if options.get(key) is None:
+            options[key] = {}
+        options = options[key]
+        if not isinstance(options, dict):
             raise RecipeError(f"--set {text!r}: {key!r} holds a value, not options")
-        place = place[key]
     try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {text!r}: the value cannot be read") from None
+        options[last] = _load(value)
+    except RecipeError as error:
+        raise RecipeError(f"--set {text!r}: {error}") from None
     return changed

@@ -92,16 +92,18 @@ def _build(kind: str, words: list[str], text: str) -> Layer:
 
 def _options(kind: str, words: list[str], given: set[str], text: str) -> dict[str, Any]:
     """Read ``name value`` pairs and flags; ``given`` are the names that stand first, as sizes."""
-    types = {name: t for name, t in get_type_hints(LAYERS[kind]).items() if name not in given}
-    known = {field.name for field in fields(LAYERS[kind])} & set(types)
+    types = get_type_hints(LAYERS[kind])
+    known = {field.name for field in fields(LAYERS[kind])}
     values: dict[str, Any] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
         name, flag = _FLAGS.get(word, ({"pad": "padding"}.get(word, word), None))
         if name not in known or (types[name] is bool) != (flag is not None):
-            raise NetworkError(f"{text!r}: {word!r} is no option of {kind}{_hint(word, known)}")
-        if name in values:
+            raise NetworkError(
+                f"{text!r}: {word!r} is no option of {kind}{_hint(word, known - given)}"
+            )
+        if name in values or name in given:
             raise NetworkError(f"{text!r}: {word!r} is given twice")
         if flag is None and not rest:
             raise NetworkError(f"{text!r}: {word!r} needs a value after it")
@@ -178,8 +180,10 @@ def _window(size: str) -> Read:
     def read(words: list[str], text: str) -> tuple[int, dict[str, Any]]:
         if not words:
             return 0, {}
-        window, _, step = words[0].partition("/")
+        window, slash, step = words[0].partition("/")
         values: dict[str, Any] = {size: _pair(window, text)}
+        if slash and not step:
+            raise NetworkError(f"{text!r}: {words[0]!r} needs a stride after '/'")
         if step:
             values["stride"] = _pair(step, text)
         return 1, values

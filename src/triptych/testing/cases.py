@@ -24,11 +24,11 @@ from triptych.spec.schedules import Cosine, Exponential, Linear, Piecewise
 BATCH = 5
 _INITIAL = Initial(
     kernel="fan_in_uniform",
-    bias={"normal": 0.3},
-    scale={"uniform": 1.5},
-    offset={"normal": 0.3},
-    mean={"normal": 0.3},
-    variance={"constant": 1.7},
+    bias=("normal", 0.3),
+    scale=("uniform", 1.5),
+    offset=("normal", 0.3),
+    mean=("normal", 0.3),
+    variance=("constant", 1.7),
 )
 
 
@@ -67,7 +67,11 @@ class NetworkCase:
         draw = generator(2, f"{self.name}/{stream}")
         if self.values == "index":
             return draw.integers(0, 7, shape)
-        return draw.integers(0, 256, shape, "uint8") if self.values == "bytes" else draw.normal(size=shape)
+        return (
+            draw.integers(0, 256, shape, "uint8")
+            if self.values == "bytes"
+            else draw.normal(size=shape)
+        )
 
     def batch(self) -> dict[str, np.ndarray]:
         """Return the batch that :class:`Bootstrapped` reads."""
@@ -111,7 +115,8 @@ _NETWORKS: dict[str, Any] = {
     "-> dense 2",
     "embedding": "4 index -> embedding 7 3 -> dense 5 softplus -> layer_norm epsilon 0.01 "
     "-> flatten -> dense 2",
-    "image": "6x5x3 -> rescale 1/255 offset -0.5 -> conv 3 3x2/2 pad same relu -> flatten -> dense 4",
+    "image": "6x5x3 -> rescale 1/255 offset -0.5 -> conv 3 3x2/2 pad same relu -> flatten "
+    "-> dense 4",
     "graph": {
         **{"input": "6", "a": "dense 5 tanh", "b": "dense 5 <- tanh1", "sum": "add <- b, tanh1, b"},
         **{"both": "concatenate <- sum, input, a", "value": "dense 1", "hidden": "dense 3 <- both"},
@@ -249,8 +254,8 @@ FUNCTIONS = (
     ),
     FunctionCase(
         "where_numbers",
-        lambda xp, y, b: y * xp.where(y > 0.1, 0.3, 0.1) + xp.where(y < 0.0, y, 0.7),
-        lambda y, b: y * (0.1 + 0.2 * (y > 0.1)) + np.minimum(y, 0.0) + 0.7 * (y >= 0.0),
+        lambda xp, y, b: xp.where(y > 0.1, 0.3, y) + xp.where(y < 0.0, y, 0.7),
+        lambda y, b: np.where(y > 0.1, 0.3, y) + np.where(y < 0.0, y, 0.7),
     ),
     FunctionCase(
         "log_softmax", lambda xp, y, b: xp.log_softmax(y, axis=1), lambda y, b: _log_softmax(y)
@@ -297,12 +302,79 @@ FUNCTIONS = (
 )
 """Every function of :class:`triptych.backends.protocol.Namespace`."""
 
-CORNERS: dict[str, tuple[tuple[float, float, float], ...]] = {
-    "relu": ((0.0, 0.0, 0.0), (-0.0, 0.0, 0.0)),
-    "relu6": ((0.0, 0.0, 0.0), (6.0, 6.0, 0.0)),
-    "leaky_relu slope 0.1": ((0.0, 0.0, 0.1), (-0.0, 0.0, 0.1)),
-    "hard_sigmoid": ((-3.0, 0.0, 0.0), (3.0, 1.0, 0.0)),
-    "hard_sigmoid slope 0.2": ((-2.5, 0.0, 0.0), (2.5, 1.0, 0.0)),
-    "elu alpha 0.7": ((0.0, 0.0, 0.7),),
-}
-"""Activation: (x, y, slope) at its corners, where the slope is that of the flatter side."""
+
+@dataclass(frozen=True)
+class CornerCase:
+    """An activation at its corners: (x, y, slope), where the slope is the flatter side's.
+
+    The network gives x as the bias of a dense layer whose kernel is zero, so that the gradient of
+    the summed output with respect to the bias is the slope.
+    """
+
+    name: str
+    activation: str
+    corners: tuple[tuple[float, float, float], ...]
+    evaluations = (Evaluation("y"),)
+
+    @property
+    def network(self) -> Network:
+        """One unit per corner."""
+        return parse(f"2 -> dense {len(self.corners)} -> {self.activation}")
+
+    def loss(self, xp: Any, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """The sum of the outputs."""
+        return xp.sum(outputs["y"])
+
+    def params(self) -> Params:
+        """A zero kernel and the corners as bias."""
+        bias = np.array([x for x, _, _ in self.corners])
+        return {"dense1/kernel": np.zeros((2, len(bias))), "dense1/bias": bias}
+
+    def batch(self) -> dict[str, np.ndarray]:
+        """One example; its values do not matter."""
+        return {"observation": np.ones((1, 2))}
+
+
+CORNERS = (
+    CornerCase("relu", "relu", ((0.0, 0.0, 0.0), (-0.0, 0.0, 0.0))),
+    CornerCase("relu6", "relu6", ((0.0, 0.0, 0.0), (6.0, 6.0, 0.0))),
+    CornerCase("leaky_relu", "leaky_relu slope 0.1", ((0.0, 0.0, 0.1), (-0.0, 0.0, 0.1))),
+    CornerCase("elu", "elu alpha 0.7", ((0.0, 0.0, 0.7),)),
+    # A slope of 1/6 has no exact corner: a fused multiply-add rounds -3 / 6 + 1/2 above zero.
+    CornerCase("hard_sigmoid", "hard_sigmoid slope 0.25", ((-2.0, 0.0, 0.0), (2.0, 1.0, 0.0))),
+)
+
+
+@dataclass(frozen=True)
+class NameCase:
+    """A network whose dense node bears a name that a framework may use for something else."""
+
+    name: str
+    evaluations = (Evaluation("y"),)
+
+    @property
+    def network(self) -> Network:
+        """A dense layer of that name between two others."""
+        return parse({"start": "3", "first": "dense 4 tanh", self.name: "dense 2", "last": "tanh"})
+
+    def loss(self, xp: Any, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """The mean of the squared outputs."""
+        return xp.mean(xp.square(outputs["y"]))
+
+    def params(self) -> Params:
+        """Return initial params, float64."""
+        return _INITIAL.draw(self.network, seed=8)
+
+    def batch(self) -> dict[str, np.ndarray]:
+        """Random observations."""
+        return {"observation": generator(9, "names").normal(size=(BATCH, 3))}
+
+
+NAMES = tuple(
+    NameCase(name)
+    for name in (
+        *("kernel", "weight", "bias", "forward", "call", "training", "train", "eval", "model"),
+        *("name", "dtype", "parameters", "variables", "layers", "trainable", "wiring", "masked"),
+        *("state", "T", "online", "outputs", "inputs", "observation", "type", "step"),
+    )
+)

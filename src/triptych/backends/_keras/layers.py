@@ -52,17 +52,17 @@ class Conv2D(keras.layers.Conv2D):
     def call(self, inputs: Any) -> Any:
         """(batch, height, width, in) -> (batch, height', width', out)."""
         x = pad(inputs, self.amounts)
+        kernel = _dilate(tf.convert_to_tensor(self.kernel), self.dilation_rate)
         if self.groups == 1:
-            y = tf.nn.conv2d(x, self.kernel, self.steps, "VALID", dilations=self.dilation_rate)
+            y = tf.nn.conv2d(x, kernel, self.steps, "VALID")
         else:
             # TensorFlow's CPU kernels have no gradient for groups: one convolution per group.
             parts = zip(
                 tf.split(x, self.groups, axis=-1),
-                tf.split(tf.convert_to_tensor(self.kernel), self.groups, axis=-1),
+                tf.split(kernel, self.groups, axis=-1),
                 strict=True,
             )
-            steps, wide = self.steps, self.dilation_rate
-            y = tf.concat([tf.nn.conv2d(a, k, steps, "VALID", dilations=wide) for a, k in parts], -1)
+            y = tf.concat([tf.nn.conv2d(a, k, self.steps, "VALID") for a, k in parts], -1)
         return y if self.bias is None else tf.nn.bias_add(y, self.bias)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -111,7 +111,10 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 def _dilate(kernel: Any, holes: tuple[int, int]) -> Any:
-    """Put zeros between a kernel's rows and columns: TensorFlow's CPU kernel knows no dilation."""
+    """Put zeros between a kernel's rows and columns.
+
+    TensorFlow's CPU kernels have no gradient for dilations.
+    """
     for axis, step in enumerate(holes):
         if step > 1:
             zeros = tf.zeros_like(kernel)

@@ -36,7 +36,8 @@ class TensorFlowNamespace:
 
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         """x where the condition holds, else y."""
-        return tf.where(condition, x, y)
+        kind = next(item.dtype for item in (x, y) if tf.is_tensor(item))
+        return tf.where(condition, tf.convert_to_tensor(x, kind), tf.convert_to_tensor(y, kind))
 
     def log_softmax(self, x: Any, axis: int) -> Any:
         """x - log sum exp(x)."""
@@ -48,7 +49,15 @@ class TensorFlowNamespace:
 
     def take_along_axis(self, x: Any, indices: Any, axis: int) -> Any:
         """x at the given indices of an axis."""
-        return tf.gather(x, indices, axis=axis, batch_dims=axis)
+        last = len(x.shape) - 1
+        order = list(range(last + 1))
+        order[axis], order[last] = order[last], order[axis]
+        if order[last] == last:
+            return tf.gather(x, indices, axis=last, batch_dims=last)
+        taken = tf.gather(
+            tf.transpose(x, order), tf.transpose(indices, order), axis=last, batch_dims=last
+        )
+        return tf.transpose(taken, order)
 
     def stop_gradient(self, x: Any) -> Any:
         """x as a constant."""

@@ -23,7 +23,7 @@ Forward = Callable[[Any, Arrays, list[Array]], Array]
 
 
 def _edges(padding: Any, sizes: tuple[int, int], spans: list[int], steps: Any) -> Any:
-    """((top, bottom), (left, right)); ``same`` keeps ceil(size / step), the odd pixel at the end."""
+    """((top, bottom), (left, right)); ``same`` gives ceil(size / step), its odd pixel at the end."""
     if padding == "valid":
         return ((0, 0), (0, 0))
     if padding != "same":
@@ -66,6 +66,14 @@ def conv(layer: spec.Conv, arrays: Arrays, inputs: list[Array]) -> Array:
     return total + arrays.get("bias", 0.0)
 
 
+def _crop(padding: Any, spans: list[int], steps: Any) -> Any:
+    """Pixels off each edge; ``same`` leaves size * step, and below zero means zeros added."""
+    if padding != "same":
+        return ((0, 0), (0, 0)) if padding == "valid" else padding
+    surplus = [span - step for span, step in zip(spans, steps, strict=True)]
+    return tuple((max(s, 0) // 2, s - max(s, 0) // 2) for s in surplus)
+
+
 def conv_transpose(layer: spec.ConvTranspose, arrays: Arrays, inputs: list[Array]) -> Array:
     """Every input pixel adds x * kernel to the full output; then the crop, then the bias."""
     (x,) = inputs
@@ -74,14 +82,9 @@ def conv_transpose(layer: spec.ConvTranspose, arrays: Arrays, inputs: list[Array
     full = np.zeros((len(x), *sizes, layer.filters))
     for a, b, pixels in _windows(full, layer.kernel, layer.stride, layer.dilation):
         pixels += x @ arrays["kernel"][a, b]
-    crop = layer.padding
-    if crop == "same":
-        surplus = [span - step for span, step in zip(spans, layer.stride, strict=True)]
-        crop = tuple((max(s, 0) // 2, s - max(s, 0) // 2) for s in surplus)  # type: ignore[assignment]
-    elif crop == "valid":
-        crop = ((0, 0), (0, 0))
-    wide = _pad(full, tuple((max(-a, 0), max(-b, 0)) for a, b in crop), 0.0)  # type: ignore[arg-type]
-    (top, bottom), (left, right) = ((max(a, 0), max(b, 0)) for a, b in crop)  # type: ignore[arg-type]
+    edges = _crop(layer.padding, spans, layer.stride)
+    wide = _pad(full, tuple((max(-a, 0), max(-b, 0)) for a, b in edges), 0.0)
+    (top, bottom), (left, right) = ((max(a, 0), max(b, 0)) for a, b in edges)
     kept = wide[:, top : wide.shape[1] - bottom, left : wide.shape[2] - right]
     return kept + arrays.get("bias", 0.0)
 
@@ -168,10 +171,14 @@ FORWARD: dict[str, Forward] = {
     "layer_norm": layer_norm,
     "dropout": lambda layer, arrays, inputs: inputs[0],
     "embedding": lambda layer, arrays, inputs: arrays["kernel"][inputs[0]],
-    "add": lambda layer, arrays, inputs: sum(inputs),  # type: ignore[dict-item,return-value]
+    "add": lambda layer, arrays, inputs: np.sum(inputs, axis=0),
     "concatenate": lambda layer, arrays, inputs: np.concatenate(inputs, axis=-1),
     "dueling": dueling,
-} | {
-    kind: lambda layer, arrays, inputs, function=function: function(layer, inputs[0])
-    for kind, function in ACTIVATIONS.items()
 }
+
+
+def _elementwise(function: Callable[[Any, Array], Array]) -> Forward:
+    return lambda layer, arrays, inputs: function(layer, inputs[0])
+
+
+FORWARD |= {kind: _elementwise(function) for kind, function in ACTIVATIONS.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych.backends._numpy import differences, factors, rules
+from triptych.backends._numpy import differences, factors, rules, source
 from triptych.backends._numpy.layouts import HOMES
 from triptych.backends._numpy.model import Model, run
 from triptych.backends._numpy.namespace import NumpyNamespace, Replay
@@ -81,7 +81,8 @@ class NumpyLearner(BaseLearner):
     ) -> tuple[float, Arrays]:
         """Return the loss at these arrays, and the running statistics it moved."""
         assert self.objective is not None
-        outputs, statistics = dict(held), {}
+        outputs = dict(held)
+        statistics: Arrays = {}
         for item in self.objective.evaluations:
             if item.gradient:
                 values, moved = run(
@@ -175,8 +176,6 @@ class NumpyBackend:
 
     def source(self, network: Network, title: str) -> str:
         """Return the network as plain NumPy functions in text."""
-        from triptych.backends._numpy import source
-
         return source.write(network, title)
 
 

@@ -25,6 +25,8 @@ class Model(nn.Module):
             build = BUILDERS.get(node.layer.kind)
             if build is None:
                 raise Unsupported(f"backend 'torch' has no layer {node.layer.kind!r}")
+            if hasattr(self, node.name):
+                raise Unsupported(f"backend 'torch' cannot call a node {node.name!r}; rename it")
             shapes = network.input_shapes(node)
             self.add_module(node.name, build(node.layer, shapes[0], dtype))
 

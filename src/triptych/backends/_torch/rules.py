@@ -92,7 +92,7 @@ class PinnedAdagrad(Pinned):
 
 
 class PinnedAdam(Pinned):
-    """Adam with epsilon inside the root, or before the bias correction."""
+    """Adam with epsilon in any of its three places, and with l2 beside a decoupled decay."""
 
     def change(self, param: Tensor, grad: Tensor, state: Any, group: Any) -> None:
         """The formulas of :class:`triptych.spec.rules.Adam`."""
@@ -107,7 +107,7 @@ class PinnedAdam(Pinned):
             step = first / second.sqrt().add_(group["epsilon"])
             param.add_(step, alpha=-rate * math.sqrt(short2) / short1)
         else:
-            param.add_(first / short1 / (second / short2 + group["epsilon"]).sqrt_(), alpha=-rate)
+            param.add_(_divide(first / short1, second / short2, group), alpha=-rate)
 
 
 def build(rule: Rule, params: list[nn.Parameter]) -> torch.optim.Optimizer:

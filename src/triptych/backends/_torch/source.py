@@ -97,7 +97,9 @@ def _native_crop(crop: Amounts) -> tuple[tuple[int, int], tuple[int, int], Amoun
     """Split a crop into PyTorch's ``padding`` and ``output_padding`` and what is cut afterwards."""
     padding = [max(min(pair), 0) for pair in crop]
     output = [max(-after, 0) for _, after in crop]
-    rest = [(before - p, max(after - p, 0)) for (before, after), p in zip(crop, padding, strict=True)]
+    rest = [
+        (before - p, max(after - p, 0)) for (before, after), p in zip(crop, padding, strict=True)
+    ]
     return (padding[0], padding[1]), (output[0], output[1]), (rest[0], rest[1])
 
 
@@ -116,9 +118,7 @@ def _batch_norm(site: Site) -> str:
     layer, rank = site.layer, 2 if _first(site, len(site.inputs[0])) else 1
     kind = f"nn.BatchNorm{rank}d" if layer.unbiased else f"BiasedBatchNorm{rank}d"
     moved = f"1 - {number(layer.keep)}"
-    return (
-        f"{kind}({site.channels}, eps={number(layer.epsilon)}, momentum={moved}, dtype=dtype)"
-    )
+    return f"{kind}({site.channels}, eps={number(layer.epsilon)}, momentum={moved}, dtype=dtype)"
 
 
 _DEFINE: dict[str, Define] = {
@@ -190,7 +190,9 @@ def _average_pool(site: Site, args: Sequence[str]) -> Step:
 def _on_last_axis(site: Site, args: Sequence[str]) -> Step:
     if not _first(site, len(site.inputs[0])):
         return Step(f"{site.callee}({args[0]})")
-    return Step(f"{site.callee}({args[0]}.{_LAST}).{_FIRST}", "works on the last axis: channels last")
+    return Step(
+        f"{site.callee}({args[0]}.{_LAST}).{_FIRST}", "works on the last axis: channels last"
+    )
 
 
 def _apply_batch_norm(site: Site, args: Sequence[str]) -> Step:
@@ -236,7 +238,7 @@ _APPLY: dict[str, Apply] = {
     "average_pool": _average_pool,
     "batch_norm": _apply_batch_norm,
     "layer_norm": _on_last_axis,
-    "dropout": lambda s, a: Step(f"{s.callee}({a[0]})", "in training; the mask is PyTorch's own"),
+    "dropout": lambda s, a: Step(f"{s.callee}({a[0]})", "the mask is PyTorch's own draw"),
     "embedding": _embedding,
     "add": lambda s, a: Step(" + ".join(a)),
     "concatenate": lambda s, a: Step(f"torch.cat(({', '.join(a)}), dim={_axis(s)})"),

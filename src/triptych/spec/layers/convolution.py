@@ -171,6 +171,8 @@ class ConvTranspose(Layer):
         what = f"conv_transpose {self.filters} {show(self.kernel)}"
         need_rank(shape, 3, what)
         check_window(self.kernel, self.stride, self.dilation, self.padding, what)
+        if self.filters < 1:
+            raise NetworkError(f"{what}: filters must be 1 or more")
         span, crop, out = extent(self.kernel, self.dilation), self.crop(), []
         for axis, name in enumerate(("height", "width")):
             full = (shape[axis] - 1) * self.stride[axis] + span[axis]

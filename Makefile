@@ -1,0 +1,50 @@
+# Everything a person runs; every target sets up what it needs. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := runs/demo
+# JAX compiles on every core it sees; two test processes keep two cores busy.
+JOBS ?= 2
+
+.PHONY: help demo test check proof benchmark clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	touch $(STAMP)
+
+demo: $(STAMP) ## Train the fruit agent in three frameworks, prove them equal, write the page
+	rm -rf $(DEMO)
+	$(BIN)/triptych compare fruit --set task.grid=10 --out $(DEMO)
+
+test: $(STAMP) browser ## Run the tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+check: $(STAMP) ## Format, lint, types, import arrows, import cost
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+
+proof: $(STAMP) ## The long proofs; writes docs/results (about half an hour on two cores)
+	$(BIN)/python benchmarks/proof.py
+
+benchmark: $(STAMP) ## Time an update against hand-written code in each framework
+	$(BIN)/python benchmarks/update_time.py --out docs/results/update_time.json
+
+.PHONY: browser
+browser: # Headless Chromium, which one test renders the page in
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	     && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
+	|| echo "no Chromium found: install it (Debian: apt-get install chromium) to run the browser test"
+
+clean: ## Remove the environment and everything made
+	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache

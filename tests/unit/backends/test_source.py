@@ -1,0 +1,408 @@
+"""The written definitions, executed by themselves, against the learners they describe."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from triptych.backends import registry
+from triptych.backends.protocol import Evaluation
+from triptych.errors import Unsupported
+from triptych.spec.initial import Initial
+from triptych.spec.notation import parse
+
+BACKENDS = ("torch", "jax", "keras", "numpy")
+TRAINABLE = ("torch", "jax", "keras")
+INITIAL = Initial(
+    bias={"normal": 0.1},
+    scale={"normal": 1.0},
+    offset={"normal": 0.1},
+    mean={"normal": 0.1},
+    variance={"uniform": 0.0},
+)
+
+ACTIVATIONS = (
+    "relu relu6 leaky_relu elu selu gelu silu sigmoid hard_sigmoid tanh softplus softmax log_softmax"
+).split()
+
+NETWORKS = {
+    "fruit": "15x15x1 -> [conv 16 3x3 relu]*2 -> flatten -> dense 100 relu -> dense 3",
+    "space-invaders": "84x84x4 -> rescale 1/255 -> conv 32 8x8/4 relu -> conv 64 4x4/2 relu "
+    "-> conv 64 3x3 relu -> flatten -> dense 512 relu -> dense 256 relu -> dense 6",
+    "every activation": {"input": "7", "a": "rescale 30 offset -3"}
+    | {f"n_{kind}": f"{kind} <- a" for kind in ACTIVATIONS}
+    | {
+        "slope": "leaky_relu slope 0.3 <- a",
+        "alpha": "elu alpha 0.7 <- a",
+        "fifth": "hard_sigmoid slope 1/5 <- a",
+        "tanh_form": "gelu approximate <- a",
+        "all": "concatenate <- slope, alpha, fifth, tanh_form, "
+        + ", ".join(f"n_{kind}" for kind in ACTIVATIONS),
+    },
+    "same, uneven": "9x7x4 -> conv 6 3x2/2 pad same groups 2 leaky_relu -> conv 5 4x4 pad same "
+    "-> max_pool 3x2/2 pad same -> average_pool 2x3/2 pad same -> flatten -> dense 3",
+    "explicit padding": "9x7x3 -> conv 4 3x5/2 pad 2,0,1,3 -> max_pool 3x2/2 pad 1,0,0,1 "
+    "-> average_pool 3x3/2 pad 0,1,2,1 -> conv 2 1x1 pad 2 -> average_pool 2x2 pad 1,0,0,1 "
+    "count padding -> average_pool 2x2 pad 1 -> max_pool 2x2/1 pad 1",
+    "count, same": "6x5x2 -> average_pool 3x3/2 pad same count padding -> max_pool 3x3/1 pad 2",
+    "dilation": "13x12x4 -> conv 4 3x2 dilation 2x3 pad same groups 4 -> conv 6 2x3/2x3 dilation 2 "
+    "pad same no bias -> conv 3 2x2/1x2 dilation 2 pad 1 -> conv 2 1x1/2 dilation 2",
+    "transposed": "5x4x3 -> conv_transpose 4 3x4/2 pad same relu6 -> conv_transpose 3 2x2/3 elu "
+    "-> conv_transpose 2 2x1/3x2 pad same no bias -> conv_transpose 3 4x5/2 pad 2,0,1,3 "
+    "-> conv 2 3x3/3 -> conv_transpose 3 3x3 -> conv_transpose 2 3x2/2 pad 1",
+    "transposed, dilated": "5x4x3 -> conv_transpose 4 3x2/2 dilation 2x3 pad same "
+    "-> conv_transpose 2 2x3/1x2 dilation 2 pad 1,0,0,2 -> conv_transpose 2 2x1/4 dilation 2",
+    "image out": "6x5x3 -> conv 4 3x3 -> dense 5 -> layer_norm tanh -> softmax",
+    "no windows": "6x5x3 -> dense 4 -> batch_norm -> layer_norm -> log_softmax -> flatten -> dense 2",
+    "rows": "6x5 -> batch_norm -> layer_norm unit".replace(" unit", "") + " -> dense 3 -> batch_norm",
+    "indices": "6 index -> embedding 11 4 -> layer_norm -> flatten -> dense 3",
+    "index image": "6x5 index -> embedding 11 4 -> conv 3 2x2 -> flatten -> dense 2",
+    "nothing to learn": "6x5x3 -> rescale 1/3 offset -0.5 -> relu -> flatten",
+    "dropout": "7 -> dense 5 relu -> dropout 0.3 -> dense 2",
+    "dueling": {
+        "input": "9x8x2",
+        "a": "conv 4 3x3 pad same relu",
+        "b": "conv 4 3x3 pad same batch_norm".replace(" batch_norm", ""),
+        "n": "batch_norm unbiased epsilon 1e-5",
+        "s": "add <- relu1, n",
+        "r": "relu",
+        "c": "concatenate <- r, relu1, a",
+        "d": "dropout 0.2",
+        "f": "flatten",
+        "value": "dense 1",
+        "advantage": "dense 4 <- f",
+        "q": "dueling <- value, advantage",
+    },
+    "hard names": {
+        "input": "6x5x2",
+        "x": "conv 3 2x2 relu",
+        "F": "conv 3 1x1",
+        "layers": "conv 3 1x1 <- relu1",
+        "ops": "add <- F, layers",
+        "inputs": "layer_norm leaky_relu",
+        "params": "gelu",
+        "keras": "flatten",
+        "jnp": "dense 3",
+        "leaky_relu": "dense 3 <- keras",
+        "self": "add <- jnp, leaky_relu",
+    },
+    "long names": {
+        "input": "6x5x2",
+        "the_first_of_several_convolutions": "conv 3 2x2 pad 1,0,0,1 leaky_relu",
+        "a_normalisation_with_a_long_name": "batch_norm <- the_first_of_several_convolutions",
+        "another_transposed_convolution": "conv_transpose 3 2x1/3 pad same",
+        "a_pool_whose_name_is_quite_long": "max_pool 3x2/2 pad 1,0,0,1 <- leaky_relu1",
+        "f1": "flatten <- a_normalisation_with_a_long_name",
+        "f2": "flatten <- another_transposed_convolution",
+        "f3": "flatten <- a_pool_whose_name_is_quite_long",
+        "first_dense_layer_of_the_three": "dense 2 <- f1",
+        "second_dense_layer_of_the_three": "dense 2 <- f2",
+        "third_dense_layer_of_the_three": "dense 2 <- f3",
+        "the_sum_of_all": "add <- first_dense_layer_of_the_three, second_dense_layer_of_the_three, "
+        "third_dense_layer_of_the_three",
+    },
+}
+
+
+def random_notation(seed):
+    """A random chain of windows on a small image that is not square."""
+    rng = np.random.default_rng(seed)
+    pair = lambda low, high: "x".join(str(n) for n in rng.integers(low, high, 2))  # noqa: E731
+    pad = lambda: rng.choice(["valid", "same", ",".join(map(str, rng.integers(0, 2, 4)))])  # noqa: E731
+    items = [f"{rng.integers(9, 14)}x{rng.integers(9, 14)}x4"]
+    for _ in range(3):
+        kind = rng.choice(["conv", "conv_transpose", "max_pool", "average_pool"])
+        if kind == "conv":
+            item = f"conv {4 * rng.integers(1, 3)} {pair(1, 4)}/{pair(1, 3)} pad {pad()}"
+            items.append(f"{item} dilation {pair(1, 3)} groups {rng.choice([1, 2, 4])}")
+        elif kind == "conv_transpose":
+            item = f"conv_transpose 4 {pair(1, 4)}/{pair(1, 4)} pad {pad()}"
+            items.append(f"{item} dilation {pair(1, 3)}")
+        else:
+            items.append(f"{kind} {pair(2, 4)}/{pair(1, 3)} pad {pad()}")
+        items[-1] += f" {rng.choice(ACTIVATIONS)}"
+    return " -> ".join([*items, "flatten", "dense 3"])
+
+
+NETWORKS |= {f"random {seed}": random_notation(seed) for seed in range(6)}
+
+
+@functools.cache
+def network_of(name):
+    return parse(NETWORKS[name])
+
+
+def params_of(network):
+    params = INITIAL.draw(network, 0)
+    for name in params:
+        if name.endswith("/variance"):
+            params[name] = np.random.default_rng(1).uniform(0.5, 2.0, params[name].shape)
+    return params
+
+
+def inputs_of(network, batch=3):
+    rng, layer = np.random.default_rng(2), network.input.layer
+    if layer.values == "index":
+        return rng.integers(0, 11, (batch, *layer.size))
+    if network.nodes[1].layer.kind == "rescale" and len(layer.size) == 3:
+        return rng.integers(0, 256, (batch, *layer.size)).astype(np.uint8)
+    return rng.normal(size=(batch, *layer.size))
+
+
+def write(backend, name):
+    return registry.get(backend).source(network_of(name), name)
+
+
+def execute(text):
+    """Run a text and return what it defines last."""
+    before = {"__name__": "written"}
+    names = dict(before)
+    exec(compile(text, "<written>", "exec"), names)
+    return list(names.values())[-1]
+
+
+def homes_of(backend):
+    return import_module(f"triptych.backends._{backend}.layouts").HOMES
+
+
+def load(backend, model, network, params):
+    """Put params into a native model by the backend's layouts, whatever the model is."""
+    homes = homes_of(backend)
+    for name, value in params.items():
+        node, local = name.split("/")
+        home = homes[network.by_name[node].layer.kind][local]
+        value = np.ascontiguousarray(home.to_native(value))
+        if backend == "torch":
+            import torch
+
+            getattr(model.get_submodule(node), home.attribute).data = torch.from_numpy(value)
+        elif backend == "jax":
+            variable = getattr(getattr(model, node), home.attribute)
+            assert variable.shape == value.shape
+            variable[...] = jax_array(value)
+        else:
+            getattr(model.get_layer(node), home.attribute).assign(value)
+    return model
+
+
+def jax_array(value):
+    import jax.numpy as jnp
+
+    return jnp.asarray(value)
+
+
+def build(backend, text, network, params):
+    """The executed definition, in float64, with the params in it."""
+    registry.get(backend)
+    made = execute(text)
+    if backend == "numpy":
+        return lambda x: made(x, params)
+    if backend == "torch":
+        return load(backend, made().double().eval(), network, params)
+    if backend == "jax":
+        import jax.numpy as jnp
+        from flax import nnx
+
+        return load(backend, made(nnx.Rngs(0), dtype=jnp.float64), network, params)
+    return load(backend, made(dtype="float64"), network, params)
+
+
+def run(backend, model, x, **options):
+    if backend == "numpy":
+        return model(x)
+    if backend == "torch":
+        import torch
+
+        with torch.no_grad():
+            return model(torch.from_numpy(x)).numpy()
+    return np.asarray(model(jax_array(x) if backend == "jax" else x, **options))
+
+
+def difference(backend, text, name):
+    network = network_of(name)
+    params, x = params_of(network), inputs_of(network)
+    expected = registry.get(backend).learner(network, params, dtype="float64").outputs(x)
+    got = run(backend, build(backend, text, network, params), x)
+    assert got.shape == expected.shape and got.dtype == expected.dtype == np.float64
+    return np.abs(got - expected).max() / max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_text_computes_what_the_learner_computes(backend, name):
+    assert difference(backend, write(backend, name), name) <= 1e-12
+
+
+MUTATIONS = [
+    ("torch", "fruit", ".permute(0, 2, 3, 1).flatten(1)", ".flatten(1)"),
+    ("torch", "same, uneven", "F.pad(x, (0, 1, 1, 1))", "F.pad(x, (1, 0, 1, 1))"),
+    ("torch", "transposed", "[:, :, :-1, :]", "[:, :, 1:, :]"),
+    ("torch", "dueling", "eps=1e-05", "eps=0.001"),
+    ("jax", "explicit padding", "padding=((2, 0), (1, 3))", "padding=((0, 2), (1, 3))"),
+    ("jax", "dilation", "kernel_dilation=(2, 3)", "kernel_dilation=(2, 2)"),
+    ("jax", "every activation", "approximate=True", "approximate=False"),
+    ("jax", "count, same", "count_include_pad=True", "count_include_pad=False"),
+    ("keras", "same, uneven", "(3, 2), strides=(2, 2)", "(3, 2), strides=(2, 1)"),
+    ("keras", "dilation", "::2, ::3", "1::2, ::3"),
+    ("keras", "every activation", "gelu(a)", 'keras.activations.gelu(a)'),
+    ("keras", "every activation", "leaky_relu(a, slope=0.3)", "keras.ops.leaky_relu(a, 0.3)"),
+    ("numpy", "transposed", "crop=((0, 1), (1, 1))", "crop=((1, 0), (1, 1))"),
+    ("numpy", "space-invaders", "1 / 255", "1 / 256"),
+]
+
+
+@pytest.mark.parametrize(("backend", "name", "old", "new"), MUTATIONS)
+def test_a_wrong_text_is_found(backend, name, old, new):
+    text = write(backend, name)
+    assert old in text
+    try:
+        assert difference(backend, text.replace(old, new), name) > 1e-11
+    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+        assert "1e-11" not in str(error), error
+
+
+@pytest.mark.parametrize("backend", TRAINABLE)
+@pytest.mark.parametrize("norm", ["batch_norm keep 0.9", "batch_norm keep 0.8 unbiased"])
+@pytest.mark.parametrize("start", ["5x4x3 -> conv 3 2x2", "3 -> dense 3", "5x3 -> dense 3"])
+def test_batch_norm_trains_as_the_spec_says(backend, norm, start):
+    network = parse(f"{start} -> {norm} -> relu")
+    params, x = params_of(network), inputs_of(network, batch=6)
+    layers = registry.get(backend).learner(network, params, dtype="float64").layer_outputs(x, True)
+    model = build(backend, registry.get(backend).source(network, "norm"), network, params)
+    if backend == "torch":
+        model.train()
+    got = run(backend, model, x, **({} if backend == "torch" else {"training": True}))
+    np.testing.assert_allclose(got, layers["relu1"], atol=1e-12, rtol=0)
+
+    layer, before = network.by_name["batch_norm1"].layer, layers[network.nodes[1].name]
+    flat = before.reshape(-1, before.shape[-1])
+    batch = {"mean": flat.mean(0), "variance": flat.var(0, ddof=int(layer.unbiased))}
+    node = model.get_layer("batch_norm1") if backend == "keras" else model.batch_norm1
+    for local, value in batch.items():
+        home = homes_of(backend)["batch_norm"][local]
+        expected = layer.keep * params[f"batch_norm1/{local}"] + (1 - layer.keep) * value
+        kept = np.asarray(getattr(node, home.attribute))
+        np.testing.assert_allclose(kept, expected, atol=1e-12, rtol=0)
+
+
+class Total:
+    """The sum of all outputs, whose gradient is that of every layer added up."""
+
+    evaluations = (Evaluation("y"),)
+
+    def loss(self, xp, outputs, batch):
+        return xp.sum(outputs["y"])
+
+
+def bias_gradient(backend, model, x):
+    if backend == "torch":
+        import torch
+
+        model(torch.from_numpy(x)).sum().backward()
+        return model.dense1.bias.grad.numpy()
+    if backend == "jax":
+        from flax import nnx
+
+        grads = nnx.grad(lambda m: m(jax_array(x)).sum())(model)
+        return np.asarray(grads["dense1"]["bias"][...])
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x))
+    return tape.gradient(loss, model.get_layer("dense1").bias.value).numpy()
+
+
+@pytest.mark.parametrize("backend", TRAINABLE)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_gradients_at_the_corners_are_the_learners(backend, kind):
+    network = parse(f"5 -> dense 5 {kind}")
+    params = {"dense1/kernel": np.eye(5), "dense1/bias": np.zeros(5)}
+    x = np.array([[0.0, 6.0, 3.0, -3.0, -0.5]])
+    learner = registry.get(backend).learner(network, params, objective=Total(), dtype="float64")
+    expected = learner.gradients({"observation": x})["dense1/bias"]
+    model = build(backend, registry.get(backend).source(network, "corner"), network, params)
+    np.testing.assert_allclose(bias_gradient(backend, model, x), expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("backend", TRAINABLE)
+def test_float32_is_the_default(backend):
+    network = network_of("fruit")
+    params = {name: value.astype(np.float32) for name, value in params_of(network).items()}
+    x = inputs_of(network)
+    made = execute(write(backend, "fruit"))
+    if backend == "jax":
+        from flax import nnx
+
+        model = made(nnx.Rngs(0))
+    else:
+        model = made()
+    got = run(backend, load(backend, model, network, params), x)
+    expected = registry.get(backend).learner(network, params).outputs(x)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=1e-5, rtol=0)
+
+
+def ruff(*arguments, text):
+    beside = Path(sys.executable).with_name("ruff")
+    command = str(beside) if beside.exists() else shutil.which("ruff")
+    if command is None:
+        pytest.skip("ruff is not installed")
+    options = ["--isolated", "--line-length", "100", "--stdin-filename", "written.py", "-"]
+    return subprocess.run([command, *arguments, *options], input=text, text=True, capture_output=True)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_text_is_formatted_as_ruff_formats(backend, name):
+    text = write(backend, name)
+    assert ruff("format", text=text).stdout == text
+    lint = ruff("check", "--select", "E,F,I,W,UP", text=text)
+    assert lint.returncode == 0, lint.stdout
+
+
+@pytest.mark.parametrize("name", ["fruit", "space-invaders"])
+def test_the_three_texts_line_up(name):
+    texts = [write(backend, name).splitlines() for backend in TRAINABLE]
+    assert len({len(lines) for lines in texts}) == 1
+    for node in network_of(name).nodes_of(*{type(n.layer) for n in network_of(name).nodes}):
+        if any(key.startswith(f"{node.name}/") for key in network_of(name).parameters):
+            places = [[i for i, line in enumerate(t) if f"{node.name}" in line] for t in texts]
+            made, used = zip(*((p[0], p[-1]) for p in places), strict=True)
+            assert len(set(made)) == 1, node.name
+            assert len(set(used)) == 1, node.name
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_text_stands_alone_under_its_own_name(backend):
+    text = write(backend, "space-invaders")
+    wanted = "class SpaceInvaders(" if backend in ("torch", "jax") else "def space_invaders("
+    assert wanted in text and "triptych" not in text
+
+
+@pytest.mark.parametrize("title", ["2048", "conv", "x", "!", "class", "a b-c.d", "Étoile"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_title_gives_a_text_that_runs(backend, title):
+    network = parse("6x5x1 -> conv 2 2x2 leaky_relu -> flatten -> dense 2")
+    text = registry.get(backend).source(network, title)
+    x, params = inputs_of(network), params_of(network)
+    expected = registry.get(backend).learner(network, params, dtype="float64").outputs(x)
+    got = run(backend, build(backend, text, network, params), x)
+    np.testing.assert_allclose(got, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_name_that_cannot_be_written_is_refused_in_a_sentence(backend):
+    network = parse({"input": "3", "lambda": "dense 2"})
+    with pytest.raises(Unsupported, match="node called 'lambda'.*rename the node"):
+        registry.get(backend).source(network, "bad")
+    if backend in ("torch", "jax"):
+        taken = {"torch": "half", "jax": "perturb"}[backend]
+        with pytest.raises(Unsupported, match=taken):
+            registry.get(backend).source(parse({"input": "3", taken: "dense 2"}), "bad")

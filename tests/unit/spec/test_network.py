@@ -1,0 +1,189 @@
+"""Networks as graphs: names, order, shapes, counts, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from triptych.errors import NetworkError
+from triptych.spec.layers import (
+    LAYERS,
+    Add,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    Input,
+    MaxPool,
+    ReLU,
+    ReLU6,
+)
+from triptych.spec.network import Network, Node, dueling, fresh_name
+
+IMAGE = Input((8, 9, 2))
+
+
+def residual() -> Network:
+    return Network(
+        (
+            Node("input", IMAGE),
+            Node("first", Conv(4, (3, 3), padding="same"), ("input",)),
+            Node("second", Conv(4, (3, 3), padding="same"), ("first",)),
+            Node("sum", Add(), ("first", "second")),
+            Node("flat", Flatten(), ("sum",)),
+            Node("q", Dense(3), ("flat",)),
+        )
+    )
+
+
+def test_sequential_names_by_kind_and_number():
+    network = Network.sequential(IMAGE, Conv(4, (3, 3)), ReLU(), Conv(5, (2, 2)), ReLU())
+    assert [node.name for node in network.nodes] == ["input", "conv1", "relu1", "conv2", "relu2"]
+    assert [node.inputs for node in network.nodes] == [
+        (),
+        ("input",),
+        ("conv1",),
+        ("relu1",),
+        ("conv2",),
+    ]
+    assert network.shapes == {
+        "input": (8, 9, 2),
+        "conv1": (6, 7, 4),
+        "relu1": (6, 7, 4),
+        "conv2": (5, 6, 5),
+        "relu2": (5, 6, 5),
+    }
+    assert (network.input.name, network.output.name) == ("input", "relu2")
+
+
+def test_names_of_kinds_that_end_in_digits_never_meet():
+    network = Network.sequential(Input((3,)), *[ReLU()] * 61, ReLU6(), ReLU6())
+    names = [node.name for node in network.nodes]
+    assert len(set(names)) == len(names)
+    assert "relu61" in names
+    assert fresh_name(Input((3,)), ["x"]) == "input"
+
+
+def test_a_graph_and_its_counts():
+    network = residual()
+    assert network.shapes["sum"] == (8, 9, 4)
+    assert list(network.parameters) == [
+        f"{node}/{local}" for node in ("first", "second", "q") for local in ("kernel", "bias")
+    ]
+    assert network.parameter_count == (3 * 3 * 2 * 4 + 4) + (3 * 3 * 4 * 4 + 4) + (288 * 3 + 3)
+    assert network.by_name["sum"].inputs == ("first", "second")
+    assert [node.name for node in network.nodes_of(Conv, Dense)] == ["first", "second", "q"]
+    assert network.input_shapes(network.by_name["sum"]) == ((8, 9, 4), (8, 9, 4))
+
+
+def test_running_statistics_are_params_but_not_trained():
+    network = Network.sequential(Input((5,)), BatchNorm(), Dense(2, bias=False))
+    assert network.trainable == ("batch_norm1/scale", "batch_norm1/offset", "dense1/kernel")
+    assert network.parameter_count == 5 + 5 + 10
+    assert set(network.parameters) - set(network.trainable) == {
+        "batch_norm1/mean",
+        "batch_norm1/variance",
+    }
+
+
+def test_networks_are_equal_hashable_and_pickle():
+    one, other = residual(), residual()
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one != Network.sequential(IMAGE, Flatten(), Dense(3))
+    _ = one.parameters, one.by_name
+    copy = pickle.loads(pickle.dumps(one))
+    assert copy == one
+    assert copy.shapes == one.shapes
+    with pytest.raises(AttributeError):
+        one.nodes = ()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", sorted(LAYERS))
+def test_every_layer_is_frozen_equal_and_hashable(kind):
+    required = {
+        "conv": {"filters": 4, "kernel": (3, 3)},
+        "conv_transpose": {"filters": 4, "kernel": (3, 3)},
+        "dense": {"units": 4},
+        "max_pool": {"size": (2, 2), "stride": (2, 2)},
+        "average_pool": {"size": (2, 2), "stride": (2, 2)},
+        "embedding": {"size": 5, "features": 4},
+    }.get(kind, {})
+    one, other = LAYERS[kind](**required), LAYERS[kind](**required)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.kind == kind
+    assert pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(AttributeError):
+        one.anything = 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        ((), "begins with an input"),
+        ((Node("a", Dense(3)),), "begins with an input"),
+        (
+            (Node("input", IMAGE), Node("a", Flatten(), ("inptu",))),
+            r"node 'a' takes 'inptu', which is no node before it \(did you mean 'input'",
+        ),
+        (
+            (Node("input", IMAGE), Node("a", ReLU(), ("b",)), Node("b", ReLU(), ("a",))),
+            "'a' takes 'b', which is no node before it",
+        ),
+        ((Node("input", IMAGE), Node("a", ReLU(), ("a",))), "takes 'a', which is no node before"),
+        (
+            (Node("input", IMAGE), Node("a", ReLU(), ("input",)), Node("a", ReLU(), ("a",))),
+            "two nodes are called 'a'",
+        ),
+        ((Node("input", IMAGE), Node("a/b", ReLU(), ("input",))), "'a/b' must be a plain word"),
+        ((Node("input", IMAGE), Node("class", ReLU(), ("input",))), "'class' must be a plain word"),
+        ((Node("input", IMAGE), Node("_a", ReLU(), ("input",))), "'_a' must be a plain word"),
+        ((Node("input", IMAGE), Node("größe", ReLU(), ("input",))), "must be a plain word"),
+        ((Node("input", IMAGE), Node("b", Input((3,)))), "'b' is a second input"),
+        (
+            (Node("input", IMAGE), Node("a", Add(), ("input",))),
+            r"node 'a' \(add\) takes two or more inputs, got 1",
+        ),
+        (
+            (Node("input", IMAGE), Node("a", ReLU(), ("input",)), Node("b", ReLU(), ("a", "a"))),
+            r"node 'b' \(relu\) takes 1 input\(s\), got 2",
+        ),
+        (
+            (Node("input", IMAGE), Node("a", ReLU(), ("input",)), Node("b", ReLU(), ("input",))),
+            "node 'a' leads nowhere",
+        ),
+        (
+            (Node("input", IMAGE), Node("pool", MaxPool((9, 2), (1, 1)), ("input",))),
+            r"node 'pool': max_pool 9x2 does not fit: height 8 \+ padding 0 = 8",
+        ),
+        (
+            (Node("input", Input((3,), "index")), Node("a", Dense(3), ("input",))),
+            r"node 'a' \(dense\) cannot take the indices",
+        ),
+        (
+            (Node("input", Input((3,))), Node("a", Embedding(4, 2), ("input",))),
+            r"node 'a' \(embedding\) takes only the indices",
+        ),
+    ],
+)
+def test_what_is_no_network(nodes, says):
+    with pytest.raises(NetworkError, match=says):
+        Network(nodes)
+
+
+def test_indices_go_into_an_embedding():
+    network = Network.sequential(Input((3,), "index"), Embedding(10, 4), Flatten(), Dropout(0.1))
+    assert network.shapes["flatten1"] == (12,)
+
+
+def test_dueling_splits_the_last_dense_layer():
+    network = dueling(Network.sequential(Input((5,)), Dense(7), ReLU(), Dense(3, bias=False)))
+    assert [node.name for node in network.nodes[-3:]] == ["value", "advantage", "dueling1"]
+    assert network.shapes["dueling1"] == (3,)
+    assert network.parameter_count == 5 * 7 + 7 + 7 * 1 + 7 * 3
+    with pytest.raises(NetworkError, match="dense output, but 'relu1' is relu"):
+        dueling(Network.sequential(Input((5,)), Dense(7), ReLU()))
