@@ -182,17 +182,20 @@ def sites(network: Network, callee: Callable[[str], str]) -> list[Site]:
     ]
 
 
-def check_names(
-    network: Network, backend: str, kinds: Iterable[str], taken: Callable[[str], bool]
+def check(
+    network: Network, backend: str, kinds: Iterable[str], taken: Callable[[str], bool] | None = None
 ) -> None:
-    """Raise Unsupported for a layer or a node name that the text cannot hold."""
+    """Raise Unsupported for a layer or a node name that the text cannot hold.
+
+    ``taken`` says which names an attribute of the framework's module cannot have.
+    """
     for node in network.nodes[1:]:
         if node.layer.kind not in kinds:
             raise Unsupported(f"backend {backend!r} has no words for a layer {node.layer.kind!r}")
-        if keyword.iskeyword(node.name) or taken(node.name):
+        if taken is not None and taken(node.name):
             raise Unsupported(
                 f"backend {backend!r} cannot write a node called {node.name!r} as source, because "
-                "the name means something else there; rename the node"
+                "its modules use that name themselves; rename the node"
             )
 
 
@@ -303,8 +306,9 @@ def _fold_call(line: str, margin: str) -> list[str]:
     arguments = line[start + 1 : -1]
     if len(f"{margin}    {arguments}") <= WIDTH:
         return [line[: start + 1], f"{margin}    {arguments}", f"{margin})"]
-    each = [f"{margin}    {part}," for part in _split(arguments, re.compile(r", "))]
-    return [line[: start + 1], *each, f"{margin})"]
+    each = [fold(f"{margin}    {part}") for part in _split(arguments, re.compile(r", "))]
+    inner = [part for lines in each for part in [*lines[:-1], f"{lines[-1]},"]]
+    return [line[: start + 1], *inner, f"{margin})"]
 
 
 def _opening(line: str) -> int:

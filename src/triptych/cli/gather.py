@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from triptych.engines import setup
@@ -110,7 +111,7 @@ def look(path: str, tell: Callable[[int, int, str], None]) -> dict[str, Any]:
     short = recipe.outcome.episodes is None
     episodes = play_run(path, 6 if short else 1, seed=0, most=_MOST_FRAMES)
     tell(1, 2, "step")
-    frames = [frame for episode in episodes for frame in episode.frames]
+    frames = np.stack([frame for episode in episodes for frame in episode.frames])
     returns = ", ".join(f"{episode.total:g}" for episode in episodes)
     replay = {
         "backend": backend,

@@ -20,6 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, write the files, and print where they are."""
+    import numpy as np
+
     from triptych.engines.replay import FPS, play_run
     from triptych.errors import RunError
     from triptych.report import media
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         path = out / f"episode-{number:02d}.png"
         media.write_png(path, episode.strip())
         written.append(path)
-    frames = [frame for episode in episodes for frame in episode.frames]
+    frames = np.stack([frame for episode in episodes for frame in episode.frames])
     media.write_gif(out / "episodes.gif", frames, FPS)
     video = media.write_video(out / "episodes.mp4", frames, FPS)
     written += [out / "episodes.gif"] + ([video] if video.suffix == ".mp4" else [])

@@ -6,7 +6,7 @@ A comparison raises AssertionError with one sentence: what is off, by how much, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,22 @@ EXACT, SINGLE, DIFFERENCES = 1e-12, 1e-5, 1e-6
 _RULE = SGD(constant(0.05), momentum=0.9, clip=Clip(global_norm=2.0))
 
 
-@lru_cache(maxsize=4)
-def _built(backend: Backend, case: NetworkCase, dtype: DType) -> tuple[Learner, dict[str, Any]]:
+_Kept = tuple[Backend, NetworkCase, DType, Learner, dict[str, Any]]
+_kept: list[_Kept] = []
+
+
+def learner_of(backend: Backend, case: NetworkCase, dtype: DType = "float64") -> Learner:
+    """Return a learner of a case in its first state; building is slow, so the last four are kept."""
+    for owner, of, kind, learner, first in _kept:
+        if owner is backend and of is case and kind == dtype:
+            learner.restore(first)
+            return learner
+    learner = _build(backend, case, dtype)
+    _kept[:] = [*_kept[-3:], (backend, case, dtype, learner, copy_of(learner.state()))]
+    return learner
+
+
+def _build(backend: Backend, case: NetworkCase, dtype: DType) -> Learner:
     learner = backend.learner(
         case.network,
         case.params(),
@@ -33,13 +47,6 @@ def _built(backend: Backend, case: NetworkCase, dtype: DType) -> tuple[Learner, 
         target=True,
     )
     learner.load_params({n: 0.5 + 0.5 * p for n, p in case.params().items()}, "target")
-    return learner, learner.state()
-
-
-def learner_of(backend: Backend, case: NetworkCase, dtype: DType = "float64") -> Learner:
-    """A learner in its first state; building is slow, so the last few are kept."""
-    learner, first = _built(backend, case, dtype)
-    learner.restore(first)
     return learner
 
 

@@ -29,7 +29,7 @@ class BatchNorm(nnx.BatchNorm):
         self.mean = nnx.BatchStat(jnp.zeros(channels, self.param_dtype))
         self.var = nnx.BatchStat(jnp.ones(channels, self.param_dtype))
 '''
-_UNBIASED = '''
+_UNBIASED = """
     def __call__(self, x: Array, use_running_average: bool) -> Array:
         kept = self.momentum * self.var[...]
         y = super().__call__(x, use_running_average=use_running_average)
@@ -37,7 +37,7 @@ _UNBIASED = '''
             count = x.size // x.shape[-1]
             self.var[...] = kept + (self.var[...] - kept) * (count / (count - 1))
         return y
-'''
+"""
 
 # Written with ``where`` so that the gradient at a corner is that of the flat side, as elsewhere.
 _HELPERS = {
@@ -210,9 +210,9 @@ def write(network: Network, title: str) -> str:
         title: becomes the name of the class: ``space-invaders`` -> ``SpaceInvaders``.
 
     Raises:
-        Unsupported: a node has a name that ``nnx.Module`` or Python keeps for itself.
+        Unsupported: a node has a name that ``nnx.Module`` uses itself.
     """
-    sourcing.check_names(network, "jax", _APPLY, lambda n: hasattr(nnx.Module, n) or n == "dtype")
+    sourcing.check(network, "jax", _APPLY, lambda n: hasattr(nnx.Module, n) or n == "dtype")
     places = sourcing.sites(network, "self.{}".format)
     names = sourcing.variables(network, {"self", "jnp", "nnx", "Array", "training", *_HELPERS})
     body = sourcing.forward(network, places, _APPLY, names)

@@ -289,9 +289,9 @@ def write(network: Network, title: str) -> str:
         title: becomes the name of the function: ``space-invaders`` -> ``space_invaders``.
 
     Raises:
-        Unsupported: a node has a name that Python keeps for itself.
+        Unsupported: a layer of the network has no words here.
     """
-    sourcing.check_names(network, "keras", _APPLY, lambda name: False)
+    sourcing.check(network, "keras", _APPLY)
     reserved = {"inputs", "dtype", "keras", "layers", "ops", "float", *_HELPERS}
     names = sourcing.variables(network, reserved)
     own = _layer_variables(network, {*reserved, *names.values()})

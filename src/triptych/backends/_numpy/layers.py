@@ -23,7 +23,7 @@ Forward = Callable[[Any, Arrays, list[Array]], Array]
 
 
 def _edges(padding: Any, sizes: tuple[int, int], spans: list[int], steps: Any) -> Any:
-    """((top, bottom), (left, right)); ``same`` gives ceil(size / step), its odd pixel at the end."""
+    """((top, bottom), (left, right)); ``same`` gives ceil(size / step), odd pixel last."""
     if padding == "valid":
         return ((0, 0), (0, 0))
     if padding != "same":

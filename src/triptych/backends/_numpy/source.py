@@ -241,9 +241,9 @@ def write(network: Network, title: str) -> str:
         title: becomes the name of the function: ``space-invaders`` -> ``space_invaders``.
 
     Raises:
-        Unsupported: a node has a name that Python keeps for itself.
+        Unsupported: a layer of the network has no words here.
     """
-    sourcing.check_names(network, "numpy", _APPLY, lambda name: False)
+    sourcing.check(network, "numpy", _APPLY)
     reserved = {"params", "np", "math", "len", *_HELPERS}
     names = sourcing.variables(network, reserved)
     kind = "np.int64" if sourcing.is_index(network) else "np.float64"

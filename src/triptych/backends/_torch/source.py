@@ -273,10 +273,9 @@ def write(network: Network, title: str) -> str:
         title: becomes the name of the class: ``space-invaders`` -> ``SpaceInvaders``.
 
     Raises:
-        Unsupported: a node has a name that ``nn.Module`` or Python keeps for itself.
+        Unsupported: a node has a name that ``nn.Module`` uses itself.
     """
-    kinds = {*_APPLY}
-    sourcing.check_names(network, "torch", kinds, lambda n: hasattr(nn.Module(), n) or n == "dtype")
+    sourcing.check(network, "torch", _APPLY, lambda n: hasattr(nn.Module(), n) or n == "dtype")
     places = sourcing.sites(network, "self.{}".format)
     names = sourcing.variables(network, {"self", "torch", "nn", "F", "Tensor", "float", *_HELPERS})
     body = sourcing.forward(network, places, _APPLY, names)
