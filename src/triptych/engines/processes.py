@@ -93,7 +93,7 @@ def _follow(futures: list[Future[Any]], jobs: Sequence[Job], reports: Any, show:
     """Draw the bars until every job has ended; an interrupt is left to the jobs to notice."""
     width = max(len(job.label) for job in jobs)
     bars = {
-        job.label: tqdm(desc=job.label.ljust(width), total=1, position=place, disable=not show)
+        job.label: tqdm(desc=job.label.ljust(width), total=1, position=place, disable=_hidden(show))
         for place, job in enumerate(jobs)
     }
     try:
@@ -105,6 +105,11 @@ def _follow(futures: list[Future[Any]], jobs: Sequence[Job], reports: Any, show:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+def _hidden(show: bool) -> bool | None:
+    """What tqdm takes: never, or unless standard error is a terminal (None)."""
+    return None if show else True
 
 
 def _drain(reports: Any, bars: dict[str, Any]) -> None:

@@ -259,7 +259,10 @@ def _filled(data: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
     filled = {}
     for part in (part for part in _PARTS if part in data):
         before = len(mistakes)
-        found = _interpolate(data[part], part, data, mistakes)
+        try:
+            found = _interpolate(data[part], part, data, mistakes)
+        except RecursionError:
+            mistakes.append(f"{part}: holds itself; write its values out")
         if len(mistakes) == before:
             filled[part] = found
     return filled

@@ -26,7 +26,7 @@ _kept: list[_Kept] = []
 
 
 def learner_of(backend: Backend, case: NetworkCase, dtype: DType = "float64") -> Learner:
-    """Return a learner of a case in its first state; building is slow, so the last four are kept."""
+    """Return a learner of a case in its first state; building is slow, so four are kept."""
     for owner, of, kind, learner, first in _kept:
         if owner is backend and of is case and kind == dtype:
             learner.restore(first)

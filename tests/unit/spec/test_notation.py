@@ -286,7 +286,10 @@ def test_patterns_that_cannot_be_filled(change, says):
         ("3 -> 3", "'input' is a second input"),
         ("3 > relu", "only 'real' or 'index' may follow"),
         ("3 -> relu <- input", "'<-' is no option of relu"),
-        ("8x8x1 -> conv 4 9x9", r"node 'conv1': conv 4 9x9 does not fit: height 8 \+ padding 0 = 8"),
+        (
+            "8x8x1 -> conv 4 9x9",
+            r"node 'conv1': conv 4 9x9 does not fit: height 8 \+ padding 0 = 8",
+        ),
     ],
 )
 def test_chains_that_cannot_be_read(text, says):

@@ -24,9 +24,7 @@ def test_state_survives_json_in_the_middle_of_a_stream():
     expected = stream.integers(0, 2**32, size=7, dtype=np.uint32)
     other = generator(99, "other")
     set_state(other, state)
-    np.testing.assert_array_equal(
-        other.integers(0, 2**32, size=7, dtype=np.uint32), expected
-    )
+    np.testing.assert_array_equal(other.integers(0, 2**32, size=7, dtype=np.uint32), expected)
 
 
 def test_taking_the_state_changes_nothing():

@@ -195,13 +195,21 @@ NAN = float("nan")
         ("network", ["15x15x1"], "network: expected text such as"),
         ("network", "15x15x1 -> flatten -> dens 3", "network: unknown layer 'dens' in 'dens 3' (d"),
         ("network", "15x15x1 -> dense 3", "network: deep Q-learning needs one output for each act"),
-        ("algorithm", "dqn", "algorithm: expected options such as {name: dqn, ...} but found 'dqn'"),
+        (
+            "algorithm",
+            "dqn",
+            "algorithm: expected options such as {name: dqn, ...} but found 'dqn'",
+        ),
         ("algorithm.name", "dqm", "algorithm.name: 'dqm' is unknown (did you mean 'dqn'?)"),
         ("algorithm.replay", 5, "algorithm: replay 5 is smaller than batch 128"),
         ("algorithm.target_sync", 0, "algorithm.target_sync: must be at least 1 but is 0"),
         ("algorithm.double", "yes", "algorithm.double: expected true or false but found 'yes'"),
         ("algorithm.discount", NAN, "algorithm.discount: expected a finite number but found nan"),
-        ("algorithm.exploration", {"schedule": "linear"}, "algorithm.exploration.start: is missing"),
+        (
+            "algorithm.exploration",
+            {"schedule": "linear"},
+            "algorithm.exploration.start: is missing",
+        ),
         ("algorithm.exploration", -0.1, "algorithm.exploration: must be at least 0 but is -0.1"),
         (
             "algorithm.exploration",
@@ -294,7 +302,9 @@ garbage = st.recursive(
         st.sampled_from([0, -1, 2**63, 10**400]),
         st.floats(),
         st.text(max_size=8),
-        st.sampled_from(["dqn", "adam", "linear", "null", "1e-3", "{task.grid}", "{a.b}", "{task}"]),
+        st.sampled_from(
+            ["dqn", "adam", "linear", "null", "1e-3", "{task.grid}", "{a.b}", "{task}"]
+        ),
         st.sampled_from(["3x3 -> relu", "[", "conv", "-> ->", "glorot_uniform", "mean", "²"]),
         st.dates(),
         st.binary(max_size=3),

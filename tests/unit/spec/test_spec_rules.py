@@ -238,7 +238,10 @@ def test_objectives(data, objective):
             {"name": "td_huber", "reduction": ["mean"]},
             "objective.reduction: expected a word but found ['mean']",
         ),
-        ({"name": "td_huber", "factor": 1}, "objective.factor: unknown option; known are reduction"),
+        (
+            {"name": "td_huber", "factor": 1},
+            "objective.factor: unknown option; known are reduction",
+        ),
     ],
 )
 def test_what_is_no_objective(data, says):

@@ -33,9 +33,7 @@ SIDE = 90
 windows = st.tuples(st.integers(1, 3), st.integers(1, 3))
 strides = st.tuples(st.integers(1, 2), st.integers(1, 2))
 layers = st.one_of(
-    st.builds(
-        Conv, st.just(1), windows, strides, st.sampled_from(["valid", "same"]), windows
-    ),
+    st.builds(Conv, st.just(1), windows, strides, st.sampled_from(["valid", "same"]), windows),
     st.builds(MaxPool, windows, strides, st.sampled_from(["valid", "same"])),
     st.builds(AveragePool, windows, strides, st.sampled_from(["valid", "same"])),
     st.just(ReLU()),

@@ -30,7 +30,7 @@ class Conv2D(keras.layers.Conv2D):
     """``keras.layers.Conv2D`` with explicit padding added before it."""
 
     def __init__(self, layer: spec.Conv, shape: Shape, **options: Any) -> None:
-        # Keras refuses a stride together with a dilation, TensorFlow takes both in the call.
+        # Keras refuses a stride together with a dilation; the call below takes both.
         both = max(layer.stride) > 1 and max(layer.dilation) > 1
         super().__init__(
             layer.filters,

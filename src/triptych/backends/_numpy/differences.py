@@ -55,7 +55,7 @@ def _slope(
         doubt = abs(wide - narrow) / max(abs(narrow), 1e-3 * scale)
         if doubt < least:
             best, least = (4.0 * narrow - wide) / 3.0, doubt
-        if doubt < 1e-6:
+        if doubt < 1e-7:
             break
     return best
 
