@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import queue as queues
+import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -74,6 +77,14 @@ def _begin(reports: Any, threads: int) -> None:
     _reports = reports
     limit_threads(threads)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow_parent(parent: int) -> None:
+    """Interrupt this process, which then saves its work, when the one that began it has died."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _call(job: Job) -> Any:

@@ -247,6 +247,14 @@ def difference(backend, text, name):
     return np.abs(got - expected).max() / max(1.0, np.abs(expected).max())
 
 
+def agrees(backend, text, name):
+    """Whether a text gives the right outputs; one that does not run does not agree."""
+    try:
+        return difference(backend, text, name) <= 1e-12
+    except (AssertionError, ValueError, TypeError, RuntimeError):
+        return False
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_text_computes_what_the_learner_computes(backend, name):
@@ -275,10 +283,7 @@ MUTATIONS = [
 def test_a_wrong_text_is_found(backend, name, old, new):
     text = write(backend, name)
     assert old in text
-    try:
-        assert difference(backend, text.replace(old, new), name) > 1e-11
-    except (AssertionError, ValueError, TypeError, RuntimeError) as error:
-        assert "1e-11" not in str(error), error
+    assert not agrees(backend, text.replace(old, new), name)
 
 
 @pytest.mark.parametrize("backend", TRAINABLE)
