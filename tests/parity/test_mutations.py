@@ -21,6 +21,7 @@ from triptych.backends.protocol import Evaluation
 from triptych.parity import record, rungs
 from triptych.parity.rungs import first_red
 from triptych.spec.rules import SGD, Adam, AdamW, Clip, constant
+from triptych.spec.schedules import Linear
 
 ADAM = Adam(constant(1e-2), epsilon=1e-4, clip=Clip(global_norm=0.05))
 MOMENTUM = SGD(constant(1e-2), momentum=0.9)
@@ -121,9 +122,18 @@ def _rate_in_buffer(learner: Any) -> None:
 
 
 def _clip_each(learner: Any) -> None:
-    """Clip by variable instead of globally."""
-    limit = learner.rule.clip.global_norm
-    learner.rule = replace(learner.rule, clip=Clip(norm=limit))
+    """Clip by variable instead of globally, behind the back of rung 0."""
+    from triptych.backends._torch import learner as module
+
+    healthy = learner._change
+
+    def change(rate: float) -> None:
+        kept = module.rules.clip
+        module.rules.clip = lambda params, limits: kept(params, Clip(norm=limits.global_norm))
+        healthy(rate)
+        module.rules.clip = kept
+
+    learner._change = change
 
 
 def _unbiased(learner: Any) -> None:
@@ -191,6 +201,11 @@ def _no_stop(objective: Any) -> tuple[Evaluation, ...]:
     return (Evaluation("q"), Evaluation("next_q", "online", "next_observation", gradient=True))
 
 
+def _unchanged(objective: Any) -> Any:
+    """The factors the healthy objective has: the fault is in the code, not in a constant."""
+    return lambda: type(objective).factors(objective)
+
+
 def _leaky_loss(objective: Any) -> Any:
     """The loss without its stop_gradient."""
     own = type(objective).loss
@@ -223,19 +238,28 @@ MUTATIONS = [
              learner=lambda l: _forward("dropout1", lambda own, x: own() * (
                  0.7 if l.model.get_submodule("dropout1").training else 1.0))(l)),
     Mutation("gradient through the target", 4, "dense2/bias", "plain",
-             subject=_objective(evaluations=_no_stop, loss=_leaky_loss)),
-    Mutation("sum instead of mean", 3, "loss",
+             subject=_objective(evaluations=_no_stop, loss=_leaky_loss, factors=_unchanged)),
+    Mutation("sum instead of mean", 0, "objective.reduction",
              subject=_objective(objective=lambda o: replace(o.objective, reduction="sum"))),
-    Mutation("half the squared error", 3, "loss",
+    Mutation("hidden sum instead of mean", 3, "loss",
+             subject=_objective(loss=lambda o: lambda xp, outputs, batch:
+                                16.0 * type(o).loss(o, xp, outputs, batch))),
+    Mutation("half the squared error", 0, "objective.factor",
              subject=_objective(objective=lambda o: replace(o.objective, factor=0.5))),
-    Mutation("discount through float32", 3, "loss",
+    Mutation("discount through float32", 0, "objective.discount",
              subject=_objective(discount=float(np.float32(0.8)))),
+    Mutation("hidden discount through float32", 3, "loss",
+             subject=_objective(discount=float(np.float32(0.8)), factors=_unchanged)),
     Mutation("terminal ignored", 3, "loss",
              subject=_objective(target=lambda o: lambda xp, outputs, batch: batch["reward"]
                                 + o.discount * xp.max(outputs["next_q"], axis=1))),
     Mutation("online network as its own target", 5, "after 50", "target",
-             subject=_objective(evaluations=lambda o: (
+             subject=_objective(factors=_unchanged, evaluations=lambda o: (
                  o.evaluations[0], replace(o.evaluations[1], network="online")))),
+    Mutation("clipping by variable, said aloud", 0, "optimizer.clip",
+             subject=_rule(clip=Clip(norm=0.05))),
+    Mutation("schedule", 0, "optimizer.rate at update 1",
+             subject=lambda s: replace(s, rule=replace(s.rule, rate=Linear(1e-2, 0.0, 1000)))),
     Mutation("frozen bias", 4, "dense1/bias", learner=_freeze_bias),
     Mutation("weights through half precision", 1, "dense1/kernel", learner=_through_half),
     Mutation("rate inside the momentum buffer", 5, "after 50 scheduled", "sgd",

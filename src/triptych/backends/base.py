@@ -20,6 +20,9 @@ from triptych.spec.network import Network
 from triptych.spec.randomness import generator, get_state, set_state
 from triptych.spec.rules import Rule
 
+# Counts of updates at which schedules are looked at.
+_RATE_COUNTS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
+
 
 class BaseLearner(ABC):
     """Host side of a learner; see :class:`triptych.backends.protocol.Learner` for the contract."""
@@ -53,6 +56,10 @@ class BaseLearner(ABC):
     @abstractmethod
     def _build(self) -> None:
         """Create the native model, its target copy, and the optimizer."""
+
+    @abstractmethod
+    def _native_factors(self) -> dict[str, Any]:
+        """Constants of layers and optimizer, read back from the native objects."""
 
     @abstractmethod
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
@@ -107,6 +114,16 @@ class BaseLearner(ABC):
             inputs |= self._draw_masks(len(observations))
             set_state(self._masks_stream, state)
         return self._layer_outputs(inputs, training)
+
+    def factors(self) -> dict[str, Any]:
+        """Return every constant that is really used, by place and name."""
+        found = {"dtype": self.dtype} | self._native_factors()
+        if self.rule is not None:
+            rates = {count: self.rule.rate.value(count) for count in _RATE_COUNTS}
+            found |= {f"optimizer.rate at update {count}": rate for count, rate in rates.items()}
+        own = getattr(self.objective, "factors", dict)()
+        found |= {f"objective.{key}": value for key, value in own.items()}
+        return found
 
     def loss(self, batch: Batch) -> float:
         """Return the objective on a batch."""

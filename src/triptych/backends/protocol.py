@@ -45,6 +45,10 @@ class Evaluation:
     input: str = "observation"
     gradient: bool = True
 
+    def __post_init__(self) -> None:
+        if self.network == "target" and self.gradient:
+            raise ValueError("the target network is a copy: no gradient flows through it")
+
 
 class Namespace(Protocol):
     """The array functions that objectives are written in; names follow the Python array API."""
@@ -55,7 +59,9 @@ class Namespace(Protocol):
     def argmax(self, x: Any, axis: int) -> Any: ...  # noqa: D102
     def abs(self, x: Any) -> Any: ...  # noqa: D102
     def square(self, x: Any) -> Any: ...  # noqa: D102
-    def where(self, condition: Any, x: Any, y: Any) -> Any: ...  # noqa: D102
+    def where(self, condition: Any, x: Any, y: Any) -> Any:
+        """Return x where the condition holds, else y; x or y must be an array."""
+
     def log_softmax(self, x: Any, axis: int) -> Any: ...  # noqa: D102
     def one_hot(self, x: Any, size: int, like: Any) -> Any:
         """Return 1 where the last axis equals x, else 0, in the type of ``like``."""
@@ -69,7 +75,11 @@ class Namespace(Protocol):
 
 
 class Objective(Protocol):
-    """A pure function from outputs and a batch to a loss, written once for all frameworks."""
+    """A pure function from outputs and a batch to a loss, written once for all frameworks.
+
+    It may also have ``factors()``, which returns every constant the loss depends on, by name, for
+    rung 0 to compare.
+    """
 
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:

@@ -79,6 +79,13 @@ def named(expression: str) -> Apply:
     )
 
 
+def rescale(site: Site, args: Sequence[str]) -> Step:
+    """``x * (1 / 255) - 0.5``: the same words everywhere."""
+    scale, offset = number(site.layer.scale), site.layer.offset
+    text = f"{args[0]} * {f'({scale})' if ' ' in scale else scale}"
+    return Step(f"{text} {'-' if offset < 0 else '+'} {number(abs(offset))}" if offset else text)
+
+
 # --- names and numbers ---------------------------------------------------------------------------
 
 
@@ -103,12 +110,6 @@ def number(value: float) -> str:
     if len(text) > 8 and abs(value) > 1e-9 and (whole := round(1 / value)) and 1 / whole == value:
         return f"1 / {whole}"
     return text
-
-
-def factor(value: float) -> str:
-    """Return :func:`number` in parentheses where the precedence of ``*`` needs them."""
-    text = number(value)
-    return f"({text})" if " " in text else text
 
 
 def is_even(amounts: Amounts) -> bool:

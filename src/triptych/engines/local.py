@@ -5,27 +5,26 @@ The loop itself is in ``learn/training.py``; the folder's files are in ``runs``.
 
 from __future__ import annotations
 
-import signal
-import threading
+import fcntl
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from triptych.backends import registry
 from triptych.backends.protocol import DType
 from triptych.engines import setup
-from triptych.errors import Interrupted
+from triptych.engines.interrupts import Noticed, noticing
+from triptych.engines.processes import Tell
+from triptych.errors import Interrupted, RunError, StorageError
 from triptych.learn.training import COLUMNS, Training
-from triptych.runs import checkpoints, metrics, trees
+from triptych.runs import checkpoints, files, metrics, trees
 from triptych.runs.folder import RunFolder
 from triptych.runs.metrics import MetricsLog
 from triptych.runs.tensorboard import EventLog
 from triptych.spec.recipe import Recipe
-
-Tell = Callable[[int, int, str], None]
-"""Called after every step with how far, of how much, and the unit."""
 
 TIMING = ("episode", "frame", "seconds")
 
@@ -47,6 +46,7 @@ def start(
         BackendError, RecipeError, StorageError: as their names say; no folder is left behind.
     """
     chosen = recipe.budget_named(budget)
+    registry.check_names([backend])
     learner = setup.make_learner(recipe, backend, seed, dtype)
     training = setup.make_training(recipe, learner, seed, chosen)
     header = {
@@ -58,77 +58,154 @@ def start(
         "command": command,
         "versions": registry.get(backend).versions(),
     }
-    folder = RunFolder.create(path, recipe.data, header)
-    session = Session(folder, recipe, training, rows=None)
-    session.checkpoint()
+    folder = _create(Path(path), recipe, header)
+    try:
+        session = Session(folder, recipe, training, rows=None)
+        session.checkpoint()
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
     return session
+
+
+def _create(path: Path, recipe: Recipe, header: dict[str, Any]) -> RunFolder:
+    with files.storage(path):
+        fresh = not path.exists()
+    try:
+        return RunFolder.create(path, recipe.data, header)
+    except StorageError:
+        if fresh:
+            remove_if_empty(path)
+        raise
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder that a full disk left without content."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def resume(path: str | Path) -> Session:
     """Go on with a run from its newest good checkpoint.
 
+    A run that was killed before its first checkpoint begins anew; it had made no step.
+
     Raises:
-        RunError, CheckpointError: the folder is no run, is finished, or cannot be resumed.
+        RunError: the folder is no run, is finished, or is being trained at this moment.
+        CheckpointError: no checkpoint is good.
+        BackendError: the backend is not installed here.
     """
     folder = RunFolder.open(path)
-    recipe = setup.reparse(folder.header["recipe"], folder.recipe)
-    backend, seed, dtype = (folder.header[key] for key in ("backend", "seed", "dtype"))
-    registry.check_names([backend])
-    checkpoint = checkpoints.load_latest(folder.checkpoints)
-    learner = setup.make_learner(recipe, backend, seed, dtype)
-    budget = recipe.budget_named(folder.header["budget"])
-    training = setup.make_training(recipe, learner, seed, budget)
-    state = trees.join(checkpoint.arrays, checkpoint.state)
-    training.restore(state["training"])
+    if folder.status == "finished":
+        raise RunError(
+            f"{folder.path} is finished already; look at it with: triptych watch {folder.path}"
+        )
+    recipe, own = setup.recipe_of(folder), setup.header_of(folder)
+    budget = recipe.budget_named(own.budget)
+    registry.check_names([own.backend])
+    fresh = _untouched(folder)
+    state: dict[str, Any] = {}
+    if not fresh:
+        checkpoint = checkpoints.load_latest(folder.checkpoints)
+        state = trees.join(checkpoint.arrays, checkpoint.state)
+    learner = setup.make_learner(recipe, own.backend, own.seed, own.dtype)
+    training = setup.make_training(recipe, learner, own.seed, budget)
+    if not fresh:
+        training.restore(state["training"])
+    session = Session(folder, recipe, training, rows=None if fresh else int(state["rows"]))
     folder.set_status("running")
-    return Session(folder, recipe, training, rows=int(state["rows"]))
+    session.checkpoint()
+    return session
+
+
+def _untouched(folder: RunFolder) -> bool:
+    """Whether the run was killed before its first checkpoint, and so before its first step."""
+    if checkpoints.listed(folder.checkpoints):
+        return False
+    return not folder.metrics.exists() or not len(metrics.read(folder.metrics)["frame"])
 
 
 class Session:
-    """A training and the folder it is written to."""
+    """A training and the folder it is written to, which it keeps to itself until it ends.
+
+    Args:
+        folder: of the run.
+        recipe: that is trained.
+        training: at its beginning, or as the checkpoint left it.
+        rows: how many rows of the tables the checkpoint has seen; None begins them anew.
+
+    Raises:
+        RunError: another process trains into this folder, or its tables are damaged.
+        StorageError: the tables cannot be written.
+    """
 
     def __init__(
         self, folder: RunFolder, recipe: Recipe, training: Training, rows: int | None
     ) -> None:
         self.folder, self.recipe, self.training = folder, recipe, training
-        kept = None
-        if rows is None:
-            self.metrics = MetricsLog.create(folder.metrics, COLUMNS)
-            self.timing = MetricsLog.create(folder.timing, TIMING)
-        else:
-            self.metrics = MetricsLog.open(folder.metrics)
-            self.timing = MetricsLog.open(folder.timing)
-            self.metrics.truncate(rows)
-            self.timing.truncate(rows)
-            kept = metrics.read(folder.metrics)
         self.rows = rows or 0
-        self.events = EventLog(folder.events, "frame", kept)
-        if self.events.note and "events" not in folder.header:
-            folder.update(events=self.events.note)
         self._saved_at: int | None = None if rows is None else training.agent.steps
+        self._lock = _lock(folder.path)
+        try:
+            self._open_tables(fresh=rows is None)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open_tables(self, fresh: bool) -> None:
+        """Begin the tables, or cut them to the rows that the checkpoint has seen."""
+        own, kept = self.folder, None
+        if fresh:
+            self.metrics = MetricsLog.create(own.metrics, COLUMNS)
+            self.timing = MetricsLog.create(own.timing, TIMING)
+        else:
+            self.metrics, self.timing = MetricsLog.open(own.metrics), MetricsLog.open(own.timing)
+            self.metrics.truncate(self.rows)
+            self.timing.truncate(self.rows)
+            kept = metrics.read(own.metrics)
+        self.events = EventLog(own.events, "frame", kept)
+        if self.events.note and "events" not in own.header:
+            own.update(events=self.events.note)
 
     def run(self, tell: Tell | None = None) -> dict[str, Any]:
         """Train until the budget is spent, judge the result, and finish the folder.
+
+        Args:
+            tell: called after every step with how far, of how much, and the unit.
 
         Returns:
             The run's summary: backend, seed, folder, metric.
 
         Raises:
-            Interrupted: after Ctrl-C; everything is saved.
+            Interrupted: after Ctrl-C or SIGTERM; everything is saved.
             StorageError: the disk is full; the newest checkpoint is intact.
         """
+        try:
+            with noticing() as noticed:
+                self._train(tell, noticed)
+            return self._finish()
+        except KeyboardInterrupt:
+            self.folder.set_status("interrupted")
+            raise Interrupted(
+                f"interrupted, saved up to step {self._saved_at}; "
+                f"go on with: {files.resume_command(self.folder.path)}"
+            ) from None
+        finally:
+            self._close()
+
+    def _train(self, tell: Tell | None, noticed: Noticed) -> None:
         began = time.perf_counter()
-        with _noticing_interrupts() as interrupted:
-            for row in self.training.rows():
-                if row is not None:
-                    self._write(row, time.perf_counter() - began)
-                if self.training.agent.steps % self.recipe.logging.checkpoint == 0:
-                    self.checkpoint()
-                if tell is not None:
-                    tell(*self.training.progress())
-                if interrupted.is_set():
-                    self._stop()
-        return self._finish()
+        for row in self.training.rows():
+            if row is not None:
+                self._write(row, time.perf_counter() - began)
+            if self.training.agent.steps % self.recipe.logging.checkpoint == 0:
+                self.checkpoint()
+            if tell is not None:
+                tell(*self.training.progress())
+            if noticed:
+                self.checkpoint()
+                raise KeyboardInterrupt
+        self.checkpoint()
 
     def checkpoint(self) -> None:
         """Save everything needed to go on exactly."""
@@ -136,6 +213,7 @@ class Session:
         if self._saved_at == steps:
             return
         self.metrics.sync()
+        self.timing.sync()
         state = {"training": self.training.state(), "rows": self.rows}
         arrays, plain = trees.split(state)
         checkpoints.save(self.folder.checkpoints, steps, arrays, plain)
@@ -147,20 +225,9 @@ class Session:
         self.events.append(row)
         self.rows += 1
 
-    def _stop(self) -> None:
-        self.checkpoint()
-        self._close()
-        self.folder.set_status("interrupted")
-        raise Interrupted(
-            f"interrupted at step {self.training.agent.steps}, everything is saved; "
-            f"go on with: triptych train --resume {self.folder.path}"
-        )
-
     def _finish(self) -> dict[str, Any]:
-        self.checkpoint()
-        self._close()
-        learner, seed = self.training.agent.learner, self.folder.header["seed"]
-        judged = setup.judge(self.recipe, learner, seed)
+        own, learner = setup.header_of(self.folder), self.training.agent.learner
+        judged = setup.judge(self.recipe, learner, own.seed)
         self.folder.update(metric=judged.metric, returns=judged.returns)
         self.folder.finish(learner.params())
         return summary(self.folder)
@@ -169,30 +236,30 @@ class Session:
         self.metrics.close()
         self.timing.close()
         self.events.close()
+        self.training.env.close()
+        os.close(self._lock)
 
 
 def summary(folder: RunFolder) -> dict[str, Any]:
-    """Return what ``--json`` prints of a run: backend, seed, folder, metric."""
+    """Return what ``--json`` prints of a run: backend, seed, folder, metric, status."""
     own = folder.header
     keys = {"backend": own["backend"], "seed": own["seed"], "folder": str(folder.path)}
     return keys | {"metric": own.get("metric"), "status": folder.status}
 
 
-@contextmanager
-def _noticing_interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag that is looked at between two steps."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
+def _lock(folder: Path) -> int:
+    """Keep a folder to this process; return the descriptor to close when it is free again.
 
-    def notice(signum: int, frame: Any) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = signal.signal(signal.SIGINT, notice)
+    The lock is the system's own and ends with the process, however that ends.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunError(
+            f"{folder} is being trained by another process; wait until that has ended"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    return descriptor

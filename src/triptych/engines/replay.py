@@ -85,7 +85,9 @@ def _episode(
     frames, total, over = [np.asarray(env.render())], 0.0, False
     while not over:
         random = explore.random() < recipe.outcome.exploration
-        action = int(explore.integers(env.action_space.n)) if random else greedy(learner, observation)
+        action = (
+            int(explore.integers(env.action_space.n)) if random else greedy(learner, observation)
+        )
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         over = bool(terminated or truncated)

@@ -6,6 +6,7 @@ The only place that knows both environments and backends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,25 +15,71 @@ import numpy as np
 from triptych import envs
 from triptych.backends import registry
 from triptych.backends.protocol import DType, Learner, Params
-from triptych.errors import RecipeError
+from triptych.errors import RecipeError, RunError
 from triptych.learn import evaluation, objectives
 from triptych.learn.dqn import DQNAgent
 from triptych.learn.replay import ReplayMemory
 from triptych.learn.training import Training
+from triptych.runs.files import RUN_FILE
+from triptych.runs.folder import RunFolder
 from triptych.spec import shelf
 from triptych.spec.layers.base import show
 from triptych.spec.randomness import integer_seed
 from triptych.spec.recipe import Budget, Recipe, parse_recipe
 
+_LISTED = "triptych/Fruit-v0"
+"""The environment whose start states are listed."""
+
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Return a recipe by name or path, its task checked against the known environments."""
-    return shelf.load_recipe(name, overrides, check_task=envs.problems)
+    """Return a recipe by name or path, its task checked against the known environments.
+
+    Raises:
+        RecipeError: it is unknown, unreadable, or holds mistakes; all are named.
+    """
+    return _judgeable(shelf.load_recipe(name, overrides, check_task=envs.problems))
 
 
 def reparse(name: str, data: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of plain data, such as a run folder keeps."""
-    return parse_recipe(name, data, check_task=envs.problems)
+    """Return the recipe of plain data, such as a run folder keeps; raises ``RecipeError``."""
+    return _judgeable(parse_recipe(name, data, check_task=envs.problems))
+
+
+def _judgeable(recipe: Recipe) -> Recipe:
+    if recipe.outcome.episodes is None and recipe.task["environment"] != _LISTED:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: outcome.episodes: null plays every start state, and only "
+            f"{_LISTED} lists them; write how many episodes to play"
+        )
+    return recipe
+
+
+@dataclass(frozen=True)
+class Header:
+    """What ``run.json`` says of how a run was begun."""
+
+    recipe: str
+    backend: str
+    seed: int
+    dtype: DType
+    budget: str
+
+
+def header_of(folder: RunFolder) -> Header:
+    """Return the header of a run; raises ``RunError`` where the file lacks a part."""
+    kinds = {"recipe": str, "backend": str, "seed": int, "dtype": str, "budget": str}
+    for key, kind in kinds.items():
+        if not isinstance(folder.header.get(key), kind):
+            raise RunError(
+                f"{folder.path / RUN_FILE} is damaged: {key!r} is {folder.header.get(key)!r}; "
+                "start a new run"
+            )
+    return Header(**{key: folder.header[key] for key in kinds})
+
+
+def recipe_of(folder: RunFolder) -> Recipe:
+    """Return the recipe of a run; raises ``RunError`` or ``RecipeError`` where it is damaged."""
+    return reparse(header_of(folder).recipe, folder.recipe)
 
 
 def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
@@ -114,11 +161,10 @@ def judge(recipe: Recipe, learner: Learner, seed: int) -> Judgement:
     """Play greedy episodes as the recipe's outcome asks, apart from training."""
     own = recipe.outcome
     if own.episodes is None:
-        starts = envs.start_states(recipe.task.get("grid", 15))
-        games = envs.make_vector(recipe.task, len(starts))
-        returns = evaluation.play_from(learner, games, starts)
+        starts = envs.start_states(envs.complete(recipe.task)["grid"])
+        with closing(envs.make_vector(recipe.task, len(starts))) as games:
+            returns = evaluation.play_from(learner, games, starts)
     else:
-        env = make_env(recipe)
-        actions = int(env.action_space.n)
-        returns = evaluation.play(learner, env, own.episodes, seed, own.exploration, actions)
+        with closing(make_env(recipe)) as env:
+            returns = evaluation.play(learner, env, own.episodes, seed, own.exploration)
     return Judgement(evaluation.metric(own.metric, returns), returns)

@@ -20,19 +20,18 @@ def play(
     episodes: int,
     seed: int,
     exploration: float = 0.0,
-    actions: int = 0,
 ) -> list[float]:
     """Return the returns of episodes played greedily, with a little exploration where asked.
 
     Args:
         learner: whose online network acts.
-        env: is seeded once with the stream ``evaluation`` of ``seed``.
+        env: has Discrete actions; is seeded once with the stream ``evaluation`` of ``seed``.
         episodes: how many.
         seed: of the streams ``evaluation`` and ``evaluation/explore``.
         exploration: probability of a random action.
-        actions: how many there are, needed for exploration.
     """
     explore = generator(seed, "evaluation/explore")
+    actions = int(env.action_space.n)  # type: ignore[attr-defined]
     returns = []
     for episode in range(episodes):
         first = integer_seed(seed, "evaluation") if episode == 0 else None

@@ -7,6 +7,7 @@ reads (``evaluations``) and computes a loss from their outputs and the batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from triptych.backends.protocol import Evaluation, Namespace
@@ -55,6 +56,15 @@ class QLearning:
             chooser = Evaluation("next_choice", "online", "next_observation", gradient=False)
             self.evaluations += (chooser,)
 
+    def factors(self) -> dict[str, Any]:
+        """The objective's parameters, the discount, and which passes feed the target."""
+        passes = [f"{own.network} on {own.input}" for own in self.evaluations]
+        return {"name": self.objective.name} | asdict(self.objective) | {
+            "discount": self.discount,
+            "double": self.double,
+            "passes": passes,
+        }
+
     def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """Return the loss of a batch of transitions."""
         chosen = take(xp, outputs["q"], batch["action"])
@@ -83,6 +93,10 @@ class Supervised:
 
     def __init__(self, objective: SquaredError | CrossEntropy) -> None:
         self.objective = objective
+
+    def factors(self) -> dict[str, Any]:
+        """The objective's parameters."""
+        return {"name": self.objective.name} | asdict(self.objective)
 
     def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """Return the loss of a batch of examples."""

@@ -73,11 +73,8 @@ class Training:
         while not self.finished:
             ended = self._step()
             due = ended and self.episodes % self.logging.episodes == 0
-            yield self._row() if due or (self.finished and self._unlogged()) else None
-
-    def _unlogged(self) -> bool:
-        """Whether something has happened since the last row."""
-        return bool(self.losses) or self.episodes % self.logging.episodes != 0
+            # A budget of steps ends in the middle of an episode, which deserves its row too.
+            yield self._row() if due or self.finished else None
 
     def _step(self) -> bool:
         """Make one step; return whether an episode ended."""

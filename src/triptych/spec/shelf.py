@@ -6,7 +6,6 @@ The meaning of a recipe is in ``recipe.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def load_recipe(
         label = name
     data = _read(label, text)
     for override in overrides:
-        data = _override(data, override)
+        _override(data, override)
     return parse_recipe(label, data, check_task)
 
 
@@ -111,13 +110,13 @@ def _read(name: str, text: str) -> dict[str, Any]:
     return dict(data)
 
 
-def _override(data: Mapping[str, Any], text: str) -> dict[str, Any]:
+def _override(data: dict[str, Any], text: str) -> None:
+    """Put the value of ``part.option=value`` into the data."""
     path, equals, value = text.partition("=")
     *parents, last = [key.strip() for key in path.split(".")]
     if not equals or not all([*parents, last]):
         raise RecipeError(f"--set {text!r}: expected part.option=value, such as task.grid=10")
-    changed = deepcopy(dict(data))
-    options: Any = changed
+    options: Any = data
     for key in parents:
         if options.get(key) is None:
             options[key] = {}
@@ -128,4 +127,3 @@ def _override(data: Mapping[str, Any], text: str) -> dict[str, Any]:
         options[last] = _load(value)
     except RecipeError as error:
         raise RecipeError(f"--set {text!r}: {error}") from None
-    return changed

@@ -75,7 +75,7 @@ def test_all_mistakes_are_collected():
         "small.rate: must be below 1.0 but is 2.0",
         "small.flag: expected true or false but found 'x'",
     ]
-    with pytest.raises(ValueError, match="small.count: is missing; small.flag"):
+    with pytest.raises(ValueError, match=r"small\.count: is missing; small\.flag"):
         build_strictly(Small, {"flag": 3}, "small")
 
 

@@ -25,11 +25,15 @@ def read(learner: JaxLearner) -> dict[str, Any]:
     model = learner.model
     for name, inputs in model.wiring:
         module = getattr(model, name)
-        own = {"inputs": list(inputs)} | _LAYERS[type(module)](module)
+        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), _unknown)(module)
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{k}": item for k, item in _optimizer(learner.optimizer).items()}
     return found
+
+
+def _unknown(module: nnx.Module) -> dict[str, Any]:
+    return {"kind": f"unknown ({type(module).__qualname__})"}
 
 
 def _conv(module: nnx.Conv) -> dict[str, Any]:
@@ -109,6 +113,7 @@ def _optimizer(chain: optax.GradientTransformation) -> dict[str, Any]:
     """The rule that a chain computes, in the words of the spec."""
     parts = list(closures(chain.init, chain.update))
     found: dict[str, Any] = {"rule": "sgd", "momentum": 0.0, "nesterov": False, "l2": 0.0}
+    clip: dict[str, Any] = {"global_norm": None, "norm": None, "value": None}
     scaled = False
     for name, constants in parts:
         if name in _SCALES:
@@ -118,10 +123,21 @@ def _optimizer(chain: optax.GradientTransformation) -> dict[str, Any]:
             found["momentum"] = constants["decay"]
             if not scaled:
                 found["nesterov"] = constants["nesterov"]
+        elif name in _CLIPS:
+            limit, constant = _CLIPS[name]
+            clip[limit] = constants[constant]
         elif name == "add_decayed_weights":
             decay = constants["weight_decay"]
             found |= {"rule": "adamw", "weight_decay": decay} if scaled else {"l2": decay}
-    return found
+    return found | {"clip": clip}
+
+
+# transformation: (the spec's limit, the constant that holds it)
+_CLIPS = {
+    "clip_by_global_norm": ("global_norm", "max_norm"),
+    "clip_by_parameter_norm": ("norm", "max_parameter_norm"),
+    "clip": ("value", "max_delta"),
+}
 
 
 def _adam(constants: dict[str, Any]) -> dict[str, Any]:

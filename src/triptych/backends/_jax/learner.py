@@ -7,6 +7,8 @@ module, run it, and take them out again. Old buffers are donated to the new ones
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import flax
@@ -26,39 +28,30 @@ from triptych.backends.layout import Home
 from triptych.backends.protocol import Batch, DType, Objective, Params
 from triptych.spec.network import Network
 from triptych.spec.rules import Rule
+from triptych.spec.schedules import Constant
 
 XP = JaxNamespace()
 Tree = dict[str, dict[str, Array]]
 
 
-class JaxLearner(BaseLearner):
-    """See :class:`triptych.backends.protocol.Learner`."""
+class Program:
+    """The pure functions of a network, an objective and a rule, compiled.
 
-    homes = HOMES
+    It holds no params. Learners that differ in params or in the rate alone share one, since
+    compiling takes a second or more.
+    """
 
-    def _build(self) -> None:
-        self.graph, trained, rest = nnx.split(Model(self.network, self.dtype), nnx.Param, ...)
-        self.trained: Tree = _plain(trained)
-        self.rest: Tree = _plain(rest)
-        self.targets: tuple[Tree, Tree] = (_copy(self.trained), _copy(self.rest))
-        self.optimizer = rules.build(self.rule) if self.rule else None
-        self.slots_tree: Any = self.optimizer.init(self.trained) if self.optimizer else None
-        self._compiled_forward = jax.jit(self._run)
-        self._compiled_layers = jax.jit(self._run_layers, static_argnames="training")
-        self._compiled_gradients = jax.jit(jax.value_and_grad(self._objective, has_aux=True))
-        self._compiled_step = jax.jit(self._pure_step, donate_argnums=(0, 1, 2))
-        self._compiled_apply = jax.jit(self._change)
-
-    @property
-    def model(self) -> Model:
-        """A new NNX module with the current params."""
-        return nnx.merge(self.graph, _copy(self.trained), _copy(self.rest))
-
-    def factors(self) -> dict[str, Any]:
-        """Every constant read back from the live modules and Optax's closures."""
-        return factors.read(self)
-
-    # --- pure functions, compiled ------------------------------------------------------------
+    def __init__(
+        self, network: Network, objective: Objective | None, rule: Rule | None, dtype: DType
+    ) -> None:
+        self.objective = objective
+        self.graph, self.trained, self.rest = nnx.split(Model(network, dtype), nnx.Param, ...)
+        self.optimizer = rules.build(rule) if rule else None
+        self.forward = jax.jit(self._run)
+        self.layers = jax.jit(self._run_layers, static_argnames="training")
+        self.gradients = jax.jit(jax.value_and_grad(self._objective, has_aux=True))
+        self.step = jax.jit(self._step, donate_argnums=(0, 1, 2))
+        self.change = jax.jit(self._change)
 
     def _run(self, trained: Tree, rest: Tree, x: Array) -> Array:
         return nnx.merge(self.graph, trained, rest)(x)
@@ -88,7 +81,7 @@ class JaxLearner(BaseLearner):
         steps, slots = self.optimizer.update(grads, slots, trained)
         return jax.tree.map(lambda p, s: p - rate.astype(p.dtype) * s, trained, steps), slots
 
-    def _pure_step(
+    def _step(
         self, trained: Tree, rest: Tree, slots: Any, targets: Any, inputs: Any, rate: Any
     ) -> Any:
         function = jax.value_and_grad(self._objective, has_aux=True)
@@ -96,18 +89,49 @@ class JaxLearner(BaseLearner):
         trained, slots = self._change(trained, slots, grads, rate)
         return trained, rest, slots, loss
 
-    # --- what the base class asks for --------------------------------------------------------
+
+@lru_cache(maxsize=16)
+def program(
+    network: Network, objective: Objective | None, rule: Rule | None, dtype: DType
+) -> Program:
+    """Return the program of these parts, the same one for the same parts."""
+    return Program(network, objective, rule, dtype)
+
+
+class JaxLearner(BaseLearner):
+    """See :class:`triptych.backends.protocol.Learner`."""
+
+    homes = HOMES
+
+    def _build(self) -> None:
+        # The rate comes from the host at every update and is no part of the program.
+        rule = replace(self.rule, rate=Constant(0.0)) if self.rule else None
+        self.program = program(self.network, self.objective, rule, self.dtype)
+        self.optimizer = self.program.optimizer
+        self.trained: Tree = _copy(_plain(self.program.trained))
+        self.rest: Tree = _copy(_plain(self.program.rest))
+        self.targets: tuple[Tree, Tree] = (_copy(self.trained), _copy(self.rest))
+        self.slots_tree: Any = self.optimizer.init(self.trained) if self.optimizer else None
+
+    @property
+    def model(self) -> Model:
+        """A new NNX module with the current params."""
+        return nnx.merge(self.program.graph, _copy(self.trained), _copy(self.rest))
+
+    def _native_factors(self) -> dict[str, Any]:
+        """Every constant read back from the live modules and Optax's closures."""
+        return factors.read(self)
 
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
         trained, rest = (self.trained, self.rest) if network == "online" else self.targets
-        return np.asarray(self._compiled_forward(trained, rest, observations))
+        return np.asarray(self.program.forward(trained, rest, observations))
 
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
-        values = self._compiled_layers(self.trained, self.rest, dict(inputs), training=training)
+        values = self.program.layers(self.trained, self.rest, dict(inputs), training=training)
         return {name: np.asarray(value) for name, value in values.items()}
 
     def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
-        (loss, _), grads = self._compiled_gradients(
+        (loss, _), grads = self.program.gradients(
             self.trained, self.rest, self.targets, dict(inputs)
         )
         found = {}
@@ -117,14 +141,14 @@ class JaxLearner(BaseLearner):
         return float(loss), found
 
     def _step(self, inputs: Batch, rate: float) -> Array:
-        self.trained, self.rest, self.slots_tree, loss = self._compiled_step(
+        self.trained, self.rest, self.slots_tree, loss = self.program.step(
             self.trained, self.rest, self.slots_tree, self.targets, dict(inputs), np.float64(rate)
         )
         return loss
 
     def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
         grads = self._tree(gradients)
-        self.trained, self.slots_tree = self._compiled_apply(
+        self.trained, self.slots_tree = self.program.change(
             self.trained, self.slots_tree, grads, np.float64(rate)
         )
 

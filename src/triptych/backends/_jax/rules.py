@@ -77,11 +77,14 @@ def scale_by_rss_outside(initial: float, eps_outside: float) -> optax.GradientTr
 def clip_by_parameter_norm(max_parameter_norm: float) -> optax.GradientTransformation:
     """Each gradient scaled down to a norm of its own."""
 
-    def clip_one(grad: Any) -> Any:
-        norm = jnp.linalg.norm(grad.ravel())
-        return grad * (max_parameter_norm / jnp.maximum(norm, max_parameter_norm))
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def clip_one(grad: Any) -> Any:
+            norm = jnp.linalg.norm(grad.ravel())
+            return grad * (max_parameter_norm / jnp.maximum(norm, max_parameter_norm))
 
-    return optax.stateless(lambda grads, params: jax.tree.map(clip_one, grads))
+        return jax.tree.map(clip_one, grads), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 def build(rule: Rule) -> optax.GradientTransformation:

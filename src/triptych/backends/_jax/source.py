@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flax import nnx
 
 from triptych.backends import sourcing
-from triptych.backends.sourcing import Apply, Define, Site, Step, factor, named, number
+from triptych.backends.sourcing import Apply, Define, Site, Step, named, number
 from triptych.spec.layers.convolution import extent
 from triptych.spec.network import Network
 
@@ -39,15 +39,9 @@ _UNBIASED = """
         return y
 """
 
-# Written with ``where`` so that the gradient at a corner is that of the flat side, as elsewhere.
 _HELPERS = {
     "BatchNorm": _BATCH_NORM,
     "UnbiasedBatchNorm": _BATCH_NORM.replace("class ", "class Unbiased") + _UNBIASED,
-    "relu6": '''
-def relu6(x: Array) -> Array:
-    """min(max(x, 0), 6) with the gradient 0 at both corners; nnx.relu6 has 1/2 there."""
-    return jnp.where(x > 0, jnp.where(x < 6, x, 6.0), 0.0)
-''',
     "leaky_relu": '''
 def leaky_relu(x: Array, slope: float) -> Array:
     """x where x > 0, else slope * x; nnx.leaky_relu has the gradient 1 at 0 instead of slope."""
@@ -150,12 +144,6 @@ def _average_pool(site: Site, args: Sequence[str]) -> Step:
     return Step(f"nnx.avg_pool({args[0]}, {sizes}{more})")
 
 
-def _rescale(site: Site, args: Sequence[str]) -> Step:
-    layer = site.layer
-    offset = f" + {number(layer.offset)}" if layer.offset else ""
-    return Step(f"{args[0]} * {factor(layer.scale)}{offset}")
-
-
 def _apply_batch_norm(site: Site, args: Sequence[str]) -> Step:
     return Step(f"{site.callee}({args[0]}, use_running_average=not training)")
 
@@ -166,7 +154,7 @@ def _dropout(site: Site, args: Sequence[str]) -> Step:
 
 
 _APPLY: dict[str, Apply] = {
-    "rescale": _rescale,
+    "rescale": sourcing.rescale,
     "conv": named("{layer}({x})"),
     "conv_transpose": named("{layer}({x})"),
     "dense": named("{layer}({x})"),
@@ -181,7 +169,7 @@ _APPLY: dict[str, Apply] = {
     "concatenate": lambda s, a: Step(f"jnp.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(axis=-1, keepdims=True)"),
     "relu": named("nnx.relu({x})"),
-    "relu6": named("relu6({x})"),
+    "relu6": named("nnx.relu6({x})"),
     "leaky_relu": named("leaky_relu({x}, slope={layer.slope})"),
     "elu": named("nnx.elu({x}, alpha={layer.alpha})"),
     "selu": named("nnx.selu({x})"),
@@ -204,6 +192,8 @@ def write(network: Network, title: str) -> str:
 
     The class takes ``rngs`` and ``dtype``; calling it takes (batch, ...) channels last, uint8 or
     real, and ``training`` where a layer asks for it. Attributes bear the nodes' names.
+
+    The text holds no params: Flax draws its own until others are loaded.
 
     Args:
         network: the layers.

@@ -6,6 +6,7 @@ Nothing here looks at the spec's values.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -20,10 +21,11 @@ def read(learner: KerasLearner) -> dict[str, Any]:
     """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
     found: dict[str, Any] = {}
     for layer in learner.model.layers[1:]:
-        own = {"inputs": _sources(layer)} | _LAYERS[type(layer)](layer)
+        own = {"inputs": _sources(layer)} | _LAYERS.get(type(layer), _unknown)(layer)
         found |= {f"{layer.name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": v for key, v in learner.optimizer.constants.items()}
+        found["optimizer.clip"] = asdict(learner.rule.clip) if learner.rule else None
     return found
 
 
@@ -31,6 +33,10 @@ def _sources(layer: keras.layers.Layer) -> list[str]:
     """The names of the layers that feed a layer."""
     inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
     return [tensor._keras_history.operation.name for tensor in inputs]
+
+
+def _unknown(layer: keras.layers.Layer) -> dict[str, Any]:
+    return {"kind": f"unknown ({type(layer).__qualname__})"}
 
 
 def _conv(layer: layers.Conv2D) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class KerasLearner(BaseLearner):
         """The ``keras.Model`` that learns."""
         return self.models["online"]
 
-    def factors(self) -> dict[str, Any]:
+    def _native_factors(self) -> dict[str, Any]:
         """Every constant read back from the live layers and the optimizer."""
         return factors.read(self)
 

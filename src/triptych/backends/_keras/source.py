@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from triptych.backends import sourcing
-from triptych.backends.sourcing import Apply, Define, Site, Step, factor, named, number
+from triptych.backends.sourcing import Apply, Define, Site, Step, named, number
 from triptych.spec.layers.convolution import Amounts, extent
 from triptych.spec.network import Network
 
@@ -62,7 +62,9 @@ class UnbiasedBatchNormalization(layers.BatchNormalization):
         return y
 ''',
     "average_pool": '''
-def average_pool(x: keras.KerasTensor, size: tuple, strides: tuple, pad: tuple):
+def average_pool(
+    x: keras.KerasTensor, size: tuple, strides: tuple, pad: tuple
+) -> keras.KerasTensor:
     """The mean over the pixels of the image under a window, which Keras gives for "same" only."""
     share = ops.average_pool(ops.pad(ops.ones_like(x), pad), size, strides, "valid")
     return ops.average_pool(ops.pad(x, pad), size, strides, "valid") / share
@@ -218,12 +220,6 @@ def _average_pool(site: Site, args: Sequence[str]) -> Step:
     return Step(f'ops.average_pool({x}, {sizes}, padding="{padding}")')
 
 
-def _rescale(site: Site, args: Sequence[str]) -> Step:
-    layer = site.layer
-    offset = f" + {number(layer.offset)}" if layer.offset else ""
-    return Step(f"{args[0]} * {factor(layer.scale)}{offset}")
-
-
 def _made(construction: str) -> Apply:
     """An Apply for a layer without params, made where it is used."""
 
@@ -245,7 +241,7 @@ def _dueling(site: Site, args: Sequence[str]) -> Step:
 
 
 _APPLY: dict[str, Apply] = {
-    "rescale": _rescale,
+    "rescale": sourcing.rescale,
     "conv": _apply_conv,
     "conv_transpose": _apply_conv_transpose,
     "dense": named("{layer}({x})"),
@@ -283,6 +279,8 @@ def write(network: Network, title: str) -> str:
 
     The function takes ``dtype``; the model takes (batch, ...) channels last, uint8 or real. Layers
     with params bear the nodes' names.
+
+    The text holds no params: Keras draws its own until others are loaded.
 
     Args:
         network: the layers.
@@ -333,4 +331,6 @@ def _entry(network: Network) -> list[str]:
     shape = network.shapes[network.input.name]
     dtype = '"int32"' if sourcing.is_index(network) else "dtype"
     name = network.input.name
-    return [f'inputs = keras.Input({shape}, dtype={dtype}, name="{name}")', "x = inputs"]
+    trap = "channels last, Keras' default data_format" if sourcing.is_planar(network) else ""
+    line = f'inputs = keras.Input({shape}, dtype={dtype}, name="{name}")'
+    return [line, *sourcing.comment("x = inputs", trap)]

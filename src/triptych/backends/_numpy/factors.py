@@ -5,6 +5,7 @@ The oracle computes from the spec's layers and rule themselves, so these are the
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,4 +22,5 @@ def read(learner: NumpyLearner) -> dict[str, Any]:
         found |= {f"{node.name}.{factor}": value for factor, value in own.items()}
     if learner.rule is not None:
         found |= {f"optimizer.{key}": value for key, value in learner.rule.factors().items()}
+        found["optimizer.clip"] = asdict(learner.rule.clip)
     return found

@@ -54,7 +54,7 @@ class NumpyLearner(BaseLearner):
         """The model that learns."""
         return self.models["online"]
 
-    def factors(self) -> dict[str, Any]:
+    def _native_factors(self) -> dict[str, Any]:
         """Every constant of the layers and the rule."""
         return factors.read(self)
 

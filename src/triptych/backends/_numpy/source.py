@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from triptych.backends import sourcing
-from triptych.backends.sourcing import Apply, Site, Step, factor, named, number
+from triptych.backends.sourcing import Apply, Site, Step, named, number
 from triptych.spec.layers import SELU
 from triptych.spec.network import Network
 
@@ -189,18 +189,12 @@ def _dense(site: Site, args: Sequence[str]) -> Step:
     return Step(f"{args[0]} @ {_param(site, 'kernel')}{_bias(site)}")
 
 
-def _rescale(site: Site, args: Sequence[str]) -> Step:
-    layer = site.layer
-    offset = f" + {number(layer.offset)}" if layer.offset else ""
-    return Step(f"{args[0]} * {factor(layer.scale)}{offset}")
-
-
 def _gelu(site: Site, args: Sequence[str]) -> Step:
     return Step(f"{'gelu_tanh' if site.layer.approximate else 'gelu'}({args[0]})")
 
 
 _APPLY: dict[str, Apply] = {
-    "rescale": _rescale,
+    "rescale": sourcing.rescale,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
     "dense": _dense,

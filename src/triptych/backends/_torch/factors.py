@@ -7,6 +7,7 @@ will really use.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,11 +25,16 @@ def read(learner: TorchLearner) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, inputs in learner.model.wiring:
         module = learner.model.get_submodule(name)
-        own = {"inputs": list(inputs)} | _LAYERS[type(module)](module)
+        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), _unknown)(module)
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": item for key, item in _optimizer(learner.optimizer).items()}
+        found["optimizer.clip"] = asdict(learner.rule.clip) if learner.rule else None
     return found
+
+
+def _unknown(module: nn.Module) -> dict[str, Any]:
+    return {"kind": f"unknown ({type(module).__qualname__})"}
 
 
 def _conv(module: layers.Conv2d) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class TorchLearner(BaseLearner):
         """The ``nn.Module`` that learns."""
         return self.models["online"]
 
-    def factors(self) -> dict[str, Any]:
+    def _native_factors(self) -> dict[str, Any]:
         """Every constant read back from the live modules and param groups."""
         return factors.read(self)
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from triptych.backends import sourcing
-from triptych.backends.sourcing import Apply, Define, Site, Step, factor, named, number
+from triptych.backends.sourcing import Apply, Define, Site, Step, named, number
 from triptych.spec.layers.convolution import Amounts
 from triptych.spec.network import Network
 
@@ -151,7 +151,10 @@ def _apply_conv_transpose(site: Site, args: Sequence[str]) -> Step:
     if rest == ((0, 0), (0, 0)):
         return Step(call)
     rows, columns = sourcing.cut(rest)
-    return Step(f"{call}[:, :, {rows}, {columns}]", "PyTorch crops both edges alike; this the rest")
+    return Step(
+        f"{call}[:, :, {rows}, {columns}]",
+        "PyTorch crops both edges alike; the slice crops the rest",
+    )
 
 
 def _max_pool(site: Site, args: Sequence[str]) -> Step:
@@ -190,9 +193,7 @@ def _average_pool(site: Site, args: Sequence[str]) -> Step:
 def _on_last_axis(site: Site, args: Sequence[str]) -> Step:
     if not _first(site, len(site.inputs[0])):
         return Step(f"{site.callee}({args[0]})")
-    return Step(
-        f"{site.callee}({args[0]}.{_LAST}).{_FIRST}", "works on the last axis: channels last"
-    )
+    return Step(f"{site.callee}({args[0]}.{_LAST}).{_FIRST}", "this layer works on the last axis")
 
 
 def _apply_batch_norm(site: Site, args: Sequence[str]) -> Step:
@@ -213,12 +214,6 @@ def _flatten(site: Site, args: Sequence[str]) -> Step:
     return Step(f"{args[0]}.{_LAST}.flatten(1)", "in the order height, width, channels")
 
 
-def _rescale(site: Site, args: Sequence[str]) -> Step:
-    layer = site.layer
-    offset = f" + {number(layer.offset)}" if layer.offset else ""
-    return Step(f"{args[0]} * {factor(layer.scale)}{offset}")
-
-
 def _axis(site: Site) -> int:
     return 1 if _first(site, len(site.output)) else -1
 
@@ -229,7 +224,7 @@ def _gelu(site: Site, args: Sequence[str]) -> Step:
 
 
 _APPLY: dict[str, Apply] = {
-    "rescale": _rescale,
+    "rescale": sourcing.rescale,
     "conv": _apply_conv,
     "conv_transpose": _apply_conv_transpose,
     "dense": _on_last_axis,
@@ -268,6 +263,8 @@ def write(network: Network, title: str) -> str:
     The class takes ``dtype``; its ``forward`` takes (batch, ...) channels last, uint8 or real, and
     gives the output channels last. Attributes bear the nodes' names.
 
+    The text holds no params: PyTorch draws its own until others are loaded.
+
     Args:
         network: the layers.
         title: becomes the name of the class: ``space-invaders`` -> ``SpaceInvaders``.
@@ -284,12 +281,18 @@ def write(network: Network, title: str) -> str:
         f'    """{sourcing.summary(network)}"""',
         "",
         "    def __init__(self, dtype: torch.dtype = torch.float32) -> None:",
-        *sourcing.indented(["super().__init__()", *_constructions(network, places)], 8),
+        *sourcing.indented([*_start(network), *_constructions(network, places)], 8),
         "",
         "    def forward(self, x: Tensor) -> Tensor:",
         *sourcing.indented([*_entry(network), *body, _exit(network, names)], 8),
     ]
     return sourcing.assemble(_IMPORTS, _HELPERS, definition)
+
+
+def _start(network: Network) -> list[str]:
+    modes = sourcing.has(network, "batch_norm", "dropout")
+    trap = "starts in training mode: call eval() to run the network"
+    return sourcing.comment("super().__init__()", trap if modes else "")
 
 
 def _constructions(network: Network, places: Sequence[Site]) -> list[str]:
