@@ -7,8 +7,8 @@ since each needs its framework.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,18 @@ import numpy as np
 import yaml
 
 from triptych.engines import setup
-from triptych.engines.processes import Job, run_all
-from triptych.engines.replay import FPS, play_run
+from triptych.engines.comparison import CERTIFICATE, PLAN
+from triptych.engines.processes import Job, Tell, run_all
+from triptych.engines.replay import frame_rate, play_run
 from triptych.errors import RunError
 from triptych.parity.certificate import installed_versions
 from triptych.report import media
 from triptych.report.page import Page
-from triptych.runs import metrics
+from triptych.runs import files, metrics
 from triptych.runs.folder import RunFolder
 from triptych.runs.listing import find
 from triptych.spec import table
 
-COMPARISON, CERTIFICATE = "compare.json", "certificate.json"
 _MOST_FRAMES = 300
 """Pictures of one replay on the page."""
 
@@ -38,13 +38,8 @@ def page_of_folders(folders: Sequence[Path], show: bool = True) -> Page:
     Raises:
         RunError: a folder holds no runs, or runs of different recipes.
     """
-    runs = [run for folder in folders for run in find(folder)]
-    if not runs:
-        raise RunError(f"there are no runs in {', '.join(map(str, folders))}")
-    recipes = {run.header["recipe"] for run in runs}
-    if len(recipes) > 1:
-        raise RunError(f"a page shows one recipe, but these are runs of {', '.join(sorted(recipes))}")
-    recipe = setup.reparse(runs[0].header["recipe"], runs[0].recipe)
+    runs = _runs(folders)
+    recipe = setup.recipe_of(runs[0])
     certificate = _certificate(folders[0])
     looks = _looks(runs, show)
     return Page(
@@ -53,7 +48,7 @@ def page_of_folders(folders: Sequence[Path], show: bool = True) -> Page:
         recipe_text=yaml.safe_dump(dict(recipe.data), sort_keys=False, allow_unicode=True),
         commands=_commands(folders[0], runs),
         versions=(certificate or {}).get("versions") or installed_versions(),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         ladder=(certificate or {}).get("rungs", []),
         runs=[_run(run) for run in runs],
         replays=[look["replay"] for look in looks],
@@ -63,22 +58,32 @@ def page_of_folders(folders: Sequence[Path], show: bool = True) -> Page:
     )
 
 
+def _runs(folders: Sequence[Path]) -> list[RunFolder]:
+    for folder in folders:
+        if not folder.is_dir():
+            raise RunError(f"there is no folder {folder}; give a comparison or run folders")
+    runs = [run for folder in folders for run in find(folder)]
+    if not runs:
+        raise RunError(f"there are no runs in {', '.join(map(str, folders))}")
+    for run in runs:
+        if (setup.header_of(run).recipe, run.recipe) != (runs[0].header["recipe"], runs[0].recipe):
+            raise RunError(
+                f"a page shows one recipe, but {run.path} and {runs[0].path} are runs of different "
+                "recipes, or of one recipe with different values; give those of one"
+            )
+    return runs
+
+
 def _certificate(folder: Path) -> dict[str, Any] | None:
     path = folder / CERTIFICATE
-    if not path.is_file():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is not a certificate: {error}; run the comparison again") from None
-    return data
+    return files.read_json(path) if path.is_file() else None
 
 
 def _commands(folder: Path, runs: Sequence[RunFolder]) -> list[str]:
-    path = folder / COMPARISON
+    path = folder / PLAN
     if path.is_file():
-        return [str(json.loads(path.read_text(encoding="utf-8")).get("command", ""))]
-    return list(dict.fromkeys(run.header.get("command", "") for run in runs))
+        return [str(files.read_json(path).get("command", ""))]
+    return list(dict.fromkeys(str(run.header.get("command", "")) for run in runs))
 
 
 def _run(run: RunFolder) -> dict[str, Any]:
@@ -101,13 +106,12 @@ def _looks(runs: Sequence[RunFolder], show: bool) -> list[dict[str, Any]]:
     return run_all(jobs, show)
 
 
-def look(path: str, tell: Callable[[int, int, str], None]) -> dict[str, Any]:
+def look(path: str, tell: Tell) -> dict[str, Any]:
     """Play a few greedy episodes of a run and take its definition; runs in its own process."""
     from triptych.backends import registry
 
     folder = RunFolder.open(path)
-    backend = folder.header["backend"]
-    recipe = setup.reparse(folder.header["recipe"], folder.recipe)
+    backend, recipe = setup.header_of(folder).backend, setup.recipe_of(folder)
     short = recipe.outcome.episodes is None
     episodes = play_run(path, 6 if short else 1, seed=0, most=_MOST_FRAMES)
     tell(1, 2, "step")
@@ -115,7 +119,7 @@ def look(path: str, tell: Callable[[int, int, str], None]) -> dict[str, Any]:
     returns = ", ".join(f"{episode.total:g}" for episode in episodes)
     replay = {
         "backend": backend,
-        "data": media.animated_webp(frames, FPS if short else 4 * FPS),
+        "data": media.animated_webp(frames, frame_rate(recipe)),
         "mime": "image/webp",
         "caption": f"greedy episodes, returns {returns}" if short else f"return {returns}",
     }

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
 
     recipe = load_recipe(args.recipe, args.set)
     source = None
-    if args.backend:
+    if args.backend is not None:
         from triptych.backends import registry
 
         source = registry.get(args.backend).source(recipe.network, recipe.name)

@@ -12,8 +12,10 @@ from triptych.cli.options import (
     add_seed,
     command_line,
     interactive,
+    place,
     print_json,
-    whole,
+    refuse_beside_resume,
+    threads,
 )
 from triptych.errors import BackendError, RecipeError
 
@@ -25,11 +27,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, optional=True)
     parser.add_argument("--backend", metavar="B", help="torch, jax or keras")
     add_seed(parser)
-    parser.add_argument("--out", metavar="FOLDER", help="the run folder (runs/RECIPE-B-seedN)")
+    parser.add_argument(
+        "--out", type=place, metavar="FOLDER", help="the run folder (runs/RECIPE-B-seedN)"
+    )
     parser.add_argument("--budget", metavar="NAME", help="one of the recipe's budgets (the first)")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
-    parser.add_argument("--threads", type=whole, metavar="N", help="threads (all cores)")
-    parser.add_argument("--resume", metavar="FOLDER", help="go on with this run")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), help="the type of params (float32)"
+    )
+    parser.add_argument("--threads", type=threads, metavar="N", help="threads (all cores)")
+    parser.add_argument("--resume", type=place, metavar="FOLDER", help="go on with this run")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,29 +64,25 @@ def _start(args: argparse.Namespace) -> Any:
     from triptych.engines import local
     from triptych.engines.setup import load_recipe
 
-    if not args.recipe:
+    if args.recipe is None:
         raise RecipeError("give a recipe to train, such as 'fruit', or --resume FOLDER")
     recipe = load_recipe(args.recipe, args.set)
-    if not args.backend:
+    if args.backend is None:
         raise BackendError("give the backend to train on: --backend torch, jax or keras")
-    out = args.out or f"runs/{recipe.name}-{args.backend}-seed{args.seed}"
+    seed = args.seed or 0
     return local.start(
         recipe,
         args.backend,
-        args.seed,
-        out,
-        dtype=args.dtype,
+        seed,
+        args.out or f"runs/{recipe.name}-{args.backend}-seed{seed}",
+        dtype=args.dtype or "float32",
         budget=args.budget,
-        command=command_line(),
+        command=command_line(args),
     )
 
 
 def _resume(args: argparse.Namespace) -> Any:
     from triptych.engines import local
 
-    if args.recipe or args.set or args.backend or args.out:
-        raise RecipeError(
-            "--resume goes on with the run as it was begun: "
-            "leave out the recipe, --set, --backend and --out"
-        )
+    refuse_beside_resume(args, ("recipe", "set", "backend", "seed", "out", "budget", "dtype"))
     return local.resume(args.resume)

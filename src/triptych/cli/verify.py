@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from triptych.cli.options import (
     add_backends,
     add_recipe,
     add_seed,
+    check_file,
     interactive,
     names,
+    place,
     print_json,
     strict,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_backends(parser)
     add_seed(parser)
     parser.add_argument(
-        "--highest", type=whole, default=7, metavar="RUNG", help="the highest rung to climb (7)"
+        "--highest",
+        type=int,
+        choices=range(8),
+        default=7,
+        metavar="RUNG",
+        help="the highest rung to climb, 0 to 7 (7)",
     )
     parser.add_argument(
         "--dtype",
@@ -38,33 +43,35 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="both",
         help="the type of rungs 0 to 6 (both)",
     )
-    parser.add_argument("--out", metavar="FILE", help="also write the certificate to this file")
+    parser.add_argument(
+        "--out", type=place, metavar="FILE", help="also write the certificate to this file"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Climb; exit code 0 when everything passed, 1 when a rung failed."""
     from triptych.engines.setup import load_recipe
     from triptych.parity import ladder
+    from triptych.runs.files import write_bytes
 
-    recipe = load_recipe(args.recipe, args.set)
+    recipe, backends = load_recipe(args.recipe, args.set), names(args.backends)
+    out = check_file(args.out) if args.out else None
     dtypes = ladder.DTYPES if args.dtype == "both" else (args.dtype,)
     certificate = ladder.climb(
         recipe,
-        names(args.backends),
-        args.seed,
+        backends,
+        args.seed or 0,
         highest=args.highest,
         dtypes=dtypes,
         show=interactive(args),
     )
-    if args.out:
-        from triptych.runs.files import write_bytes
-
-        text = json.dumps(strict(certificate.as_dict()), indent=2, default=str)
-        write_bytes(Path(args.out), text.encode())
     if args.json:
         print_json(certificate.as_dict())
     else:
         print(text_of(certificate))
+    if out:
+        text = json.dumps(strict(certificate.as_dict()), indent=2, default=str)
+        write_bytes(out, text.encode())
     return 0 if certificate.passed else 1
 
 

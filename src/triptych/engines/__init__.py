@@ -1,6 +1,7 @@
 """SCALE: putting recipe, backend, environment and run folder together, here or in processes.
 
-``setup.py`` builds the parts of a training, ``local.py`` trains into a run folder, ``compare.py``
-trains several runs side by side, ``processes.py`` runs functions in processes of their own. What an
-agent does is in ``learn``, what is written is in ``runs``.
+``setup.py`` builds the parts of a training, ``local.py`` trains into a run folder,
+``comparison.py`` trains several runs side by side, ``processes.py`` runs functions in processes of
+their own, ``interrupts.py`` notices Ctrl-C, ``replay.py`` plays a trained run to be looked at. What
+an agent does is in ``learn``, what is written is in ``runs``.
 """

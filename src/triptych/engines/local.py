@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import shutil
 import time
 from contextlib import suppress
@@ -98,7 +99,7 @@ def resume(path: str | Path) -> Session:
     folder = RunFolder.open(path)
     if folder.status == "finished":
         raise RunError(
-            f"{folder.path} is finished already; look at it with: triptych watch {folder.path}"
+            f"{folder.path} is finished already; look at it with: triptych watch {shlex.quote(str(folder.path))}"
         )
     recipe, own = setup.recipe_of(folder), setup.header_of(folder)
     budget = recipe.budget_named(own.budget)

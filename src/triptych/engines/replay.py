@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from triptych.backends import registry
 from triptych.backends.protocol import Learner
 from triptych.engines import setup
 from triptych.learn.dqn import greedy
@@ -16,8 +18,6 @@ from triptych.runs.folder import RunFolder
 from triptych.spec.randomness import generator, integer_seed
 from triptych.spec.recipe import Recipe
 
-FPS = 8
-"""Pictures a second in a replay."""
 _STRIP = 16
 
 
@@ -35,6 +35,11 @@ class Episode:
         return np.concatenate([self.frames[place] for place in chosen], axis=1)
 
 
+def frame_rate(recipe: Recipe) -> int:
+    """Return pictures a second: slow where an episode is a few moves, else about a game's pace."""
+    return 8 if recipe.outcome.episodes is None else 30
+
+
 def trained_learner(path: str | Path) -> tuple[Recipe, Learner]:
     """Return a run's recipe and its learner as trained so far.
 
@@ -42,16 +47,15 @@ def trained_learner(path: str | Path) -> tuple[Recipe, Learner]:
         RunError: the folder is no run; CheckpointError: what it holds is damaged.
     """
     folder = RunFolder.open(path)
-    recipe = setup.reparse(folder.header["recipe"], folder.recipe)
+    recipe, own = setup.recipe_of(folder), setup.header_of(folder)
+    registry.check_names([own.backend])
     if folder.status == "finished":
         params = folder.params()
     else:
         checkpoint = checkpoints.load_latest(folder.checkpoints)
         state = trees.join(checkpoint.arrays, checkpoint.state)
         params = state["training"]["agent"]["learner"]["params"]
-    own = folder.header
-    learner = setup.make_learner(recipe, own["backend"], own["seed"], own["dtype"], params)
-    return recipe, learner
+    return recipe, setup.make_learner(recipe, own.backend, own.seed, own.dtype, params)
 
 
 def play_run(path: str | Path, episodes: int, seed: int, most: int = 2000) -> list[Episode]:
@@ -64,12 +68,12 @@ def play_run(path: str | Path, episodes: int, seed: int, most: int = 2000) -> li
         most: pictures kept of one episode; play goes on to its end.
     """
     recipe, learner = trained_learner(path)
-    env = setup.make_env(recipe, render_mode="rgb_array")
     explore = generator(seed, "watch/explore")
     played = []
-    for number in range(episodes):
-        first = integer_seed(seed, "watch") if number == 0 else None
-        played.append(_episode(recipe, learner, env, explore, first, most))
+    with closing(setup.make_env(recipe, render_mode="rgb_array")) as env:
+        for number in range(episodes):
+            first = integer_seed(seed, "watch") if number == 0 else None
+            played.append(_episode(recipe, learner, env, explore, first, most))
     return played
 
 

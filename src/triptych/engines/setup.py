@@ -88,7 +88,7 @@ def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
     Raises:
         RecipeError: the network's input or output does not fit; the message says both sizes.
     """
-    env = envs.make(recipe.task, render_mode)
+    env: Any = envs.make(recipe.task, render_mode)
     seen, given = tuple(env.observation_space.shape), recipe.network.shapes["input"]
     if seen != given:
         raise RecipeError(

@@ -27,7 +27,12 @@ class DQNAgent:
     def __init__(
         self, algorithm: DQN, learner: Learner, memory: ReplayMemory, actions: int, seed: int
     ) -> None:
-        self.algorithm, self.learner, self.memory, self.actions = algorithm, learner, memory, actions
+        self.algorithm, self.learner, self.memory, self.actions = (
+            algorithm,
+            learner,
+            memory,
+            actions,
+        )
         self.steps = 0
         self._explore = generator(seed, "explore")
         self._replay = generator(seed, "replay")

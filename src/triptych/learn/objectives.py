@@ -59,11 +59,15 @@ class QLearning:
     def factors(self) -> dict[str, Any]:
         """The objective's parameters, the discount, and which passes feed the target."""
         passes = [f"{own.network} on {own.input}" for own in self.evaluations]
-        return {"name": self.objective.name} | asdict(self.objective) | {
-            "discount": self.discount,
-            "double": self.double,
-            "passes": passes,
-        }
+        return (
+            {"name": self.objective.name}
+            | asdict(self.objective)
+            | {
+                "discount": self.discount,
+                "double": self.double,
+                "passes": passes,
+            }
+        )
 
     def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """Return the loss of a batch of transitions."""

@@ -2,7 +2,8 @@
 
 A layer says what it computes (every constant pinned), which shapes it takes and gives, and which
 parameters it has in the canonical layout. How a framework computes it is in the backends. Adding a
-layer: a class in one of these files, and its builder in each backend's ``layers.py``.
+layer: a class in one of these files, and its builder in each backend's ``layers.py``. Recurrent
+layers, on (time, features), get a file of their own beside these.
 """
 
 from __future__ import annotations
