@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from triptych.backends.layout import Home, Homes
-from triptych.backends.protocol import Batch, DType, Objective, Params, Slots
+from triptych.backends.protocol import Batch, DType, Evaluation, Objective, Params, Slots
 from triptych.errors import BackendError, BatchError
 from triptych.spec.layers import Dropout
 from triptych.spec.network import Network
@@ -239,6 +239,12 @@ class BaseLearner(ABC):
         if tuple(np.shape(array)) != expected:
             raise BatchError(f"{name} has shape {np.shape(array)} but {expected} was expected")
         return self._home(name)[1].to_native(np.asarray(array, dtype=self.dtype))
+
+    def _passes(self) -> list[Evaluation]:
+        """The objective's forward passes, those in inference mode first: they use the running
+        statistics from before the update, which passes in training mode move."""
+        assert self.objective is not None
+        return sorted(self.objective.evaluations, key=lambda item: item.gradient)
 
     def _inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """The batch in the types of the step, with dropout masks drawn for it."""

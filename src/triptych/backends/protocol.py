@@ -37,7 +37,8 @@ class Evaluation:
         network: ``online``, which learns, or ``target``, its earlier copy.
         input: the key of the batch that is fed.
         gradient: whether the loss is differentiated through it; only such a pass is in training
-            mode (dropout, batch statistics).
+            mode (dropout, batch statistics). Passes without gradient use the running statistics
+            from before the update.
     """
 
     name: str

@@ -86,8 +86,12 @@ def brief(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
-def names(text: str | None) -> list[str]:
+def names(text: str | None, oracle: bool = False) -> list[str]:
     """Split a list of backends at its commas and check that they can be compared.
+
+    Args:
+        text: such as ``torch,jax``; None for all three frameworks.
+        oracle: whether ``numpy``, which knows float64 only, may be among them.
 
     Raises:
         BackendError: fewer than two, one twice, one unknown, or one not installed.
@@ -102,12 +106,19 @@ def names(text: str | None) -> list[str]:
             f"--backends {text!r}: a comparison needs two or more different backends, "
             f"such as {ALL_BACKENDS}"
         )
+    if "numpy" in found and not oracle:
+        raise BackendError(
+            "backend 'numpy' is the float64 oracle: it takes part in 'triptych verify "
+            "--dtype float64' only; leave it out"
+        )
     return found
 
 
 def refuse_beside_resume(args: argparse.Namespace, others: tuple[str, ...]) -> None:
     """Raise RecipeError for options that a resumed run or comparison takes from its folder."""
-    given = [name for name in others if getattr(args, name) not in (None, False, [])]
+    values = {name: getattr(args, name) for name in others}
+    # Seed 0 is given too, and equals False.
+    given = [n for n, v in values.items() if v is not None and v is not False and v != []]
     if given:
         words = ["RECIPE" if n == "recipe" else f"--{n.replace('_', '-')}" for n in given]
         raise RecipeError(f"--resume goes on as it was begun: leave out {', '.join(words)}")

@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from triptych.parity import ladder
     from triptych.runs.files import write_bytes
 
-    recipe, backends = load_recipe(args.recipe, args.set), names(args.backends)
+    recipe = load_recipe(args.recipe, args.set)
+    backends = names(args.backends, oracle=args.dtype == "float64")
     out = check_file(args.out) if args.out else None
     dtypes = ladder.DTYPES if args.dtype == "both" else (args.dtype,)
     certificate = ladder.climb(

@@ -98,8 +98,9 @@ def resume(path: str | Path) -> Session:
     """
     folder = RunFolder.open(path)
     if folder.status == "finished":
+        path_again = shlex.quote(str(folder.path))
         raise RunError(
-            f"{folder.path} is finished already; look at it with: triptych watch {shlex.quote(str(folder.path))}"
+            f"{folder.path} is finished already; look at it with: triptych watch {path_again}"
         )
     recipe, own = setup.recipe_of(folder), setup.header_of(folder)
     budget = recipe.budget_named(own.budget)

@@ -6,7 +6,7 @@ The bounds stand in one table. Records are made in ``record.py``; distances in `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,9 +31,11 @@ BOUNDS: dict[str, dict[str, float]] = {
     "free run": {"float64": 1e-9},
 }
 
-_FLOOR = 1e-2
+_FLOOR = {"float64": 1e-2, "float32": 1e-1}
 """A gradient is measured against its own largest entry, or this share of the largest of all:
 one that should cancel to zero (a bias before batch normalisation) is rounding alone."""
+_ZERO = 1e-4
+"""A float32 gradient this much smaller than the largest of all may be rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def factors(subject: Subject, left: Record, right: Record) -> Verdict:
 
 def params(subject: Subject, left: Record, right: Record) -> Verdict:
     """Rung 1: names, shapes and count agree, and params come back bit for bit."""
-    given = {name: array.astype(left.dtype) for name, array in subject.params.items()}
+    given = _start(subject, left)
     unlike = [
         name
         for name in dict.fromkeys([*given, *left.params, *right.params])
@@ -119,7 +121,7 @@ def gradients(subject: Subject, left: Record, right: Record) -> Verdict:
     found = {}
     for name in reversed(subject.network.trainable):
         own = float(np.max(np.abs(left.gradients[name]), initial=0.0))
-        scale = max(own, _FLOOR * largest)
+        scale = max(own, _FLOOR[left.dtype] * largest)
         found[name] = relative(left.gradients[name], right.gradients[name], scale)
     return _first(4, left, right, found, bound)
 
@@ -131,7 +133,7 @@ def step(subject: Subject, left: Record, right: Record) -> Verdict:
     for label in ("1", "50", "scheduled"):
         if label in left.states:
             when = {"1": " after 1", "50": " after 50", "scheduled": " after 50 scheduled"}[label]
-            for name, gap in _apart(left, right, label).items():
+            for name, gap in _apart(subject, left, right, label).items():
                 found[name + when] = gap
     return _first(5, left, right, found, bound)
 
@@ -141,19 +143,20 @@ def lockstep(subject: Subject, left: Record, right: Record) -> Verdict:
     (float64) or the envelope (float32)."""
     bound = BOUNDS["lockstep"][left.dtype]
     a, b = left.states["lockstep"], right.states["lockstep"]
-    noise = _noise(left, right, "50") if left.dtype == "float64" and "50" in left.states else set()
-    gap = distance(a.params, b.params, [name for name in a.params if name not in noise])
-    start = {name: array.astype(left.dtype) for name, array in subject.params.items()}
-    travelled = distance(a.params, start)
-    yardstick = travelled if left.dtype == "float64" else _envelope(left, right, "lockstep", "")
-    value = _finite(a, b, ratio(gap, yardstick))
-    worst = _farthest(a.params, b.params)
+    noise = _noise(left, right, "50")
+    judged = [name for name in a.params if name not in noise]
+    gap = distance(a.params, b.params, judged)
+    travelled = distance(a.params, _start(subject, left), judged)
+    yard = travelled
     detail = f"{subject.lockstep} updates, {gap:.1e} apart after travelling {travelled:.1e}"
     if left.dtype == "float32":
-        detail += f", envelope {yardstick:.1e}"
+        yard = _yard(left, right, "lockstep", judged, travelled)
+        detail += f", envelope {yard:.1e}"
     if noise:
         detail += f"; left out, since rounding alone moves them: {', '.join(sorted(noise))}"
-    return _verdict(6, left, right, value, bound, worst if not value <= bound else None, detail)
+    value = _finite(a, b, ratio(gap, yard))
+    culprit = _farthest(a.params, b.params, judged) if not value <= bound else None
+    return _verdict(6, left, right, value, bound, culprit, detail)
 
 
 RUNGS: tuple[Callable[[Subject, Record, Record], Verdict], ...] = (
@@ -161,29 +164,71 @@ RUNGS: tuple[Callable[[Subject, Record, Record], Verdict], ...] = (
 )
 
 
-def _apart(left: Record, right: Record, label: str) -> dict[str, float]:
+def _apart(subject: Subject, left: Record, right: Record, label: str) -> dict[str, float]:
     """Return how far params and slots are apart: relative in float64, in envelopes in float32."""
-    a, b = left.states[label], right.states[label]
+    noise = _noise(left, right, label)
     if left.dtype == "float32":
-        return _apart_in_envelopes(left, right, label)
+        return _apart_in_envelopes(subject, left, right, label, noise)
+    a, b = left.states[label], right.states[label]
     found = {name: relative(a.params[name], b.params[name]) for name in a.params}
     for slot, arrays in a.slots.values.items():
         largest = max(float(np.max(np.abs(x), initial=0.0)) for x in arrays.values())
         for name, array in arrays.items():
             own = float(np.max(np.abs(array), initial=0.0))
-            scale = max(own, _FLOOR * largest)
+            scale = max(own, _FLOOR["float64"] * largest)
             found[f"{name} ({slot})"] = relative(array, b.slots.values[slot][name], scale)
-    noise = _noise(left, right, label)
     return {name: value for name, value in found.items() if name not in noise}
 
 
+def _apart_in_envelopes(
+    subject: Subject, left: Record, right: Record, label: str, noise: set[str]
+) -> dict[str, float]:
+    """Return the distance of all params, and of each slot, in envelopes; the key names the
+    parameter that is farthest.
+
+    A slot is a mean of gradients and may differ at least as much as they may on rung 4.
+    """
+    a, b = left.states[label], right.states[label]
+    judged = [name for name in a.params if name not in noise]
+    travelled = distance(a.params, _start(subject, left), judged)
+    yard = _yard(left, right, label, judged, travelled)
+    gap = distance(a.params, b.params, judged)
+    found = {_farthest(a.params, b.params, judged): _finite(a, b, ratio(gap, yard))}
+    for slot, arrays in a.slots.values.items():
+        others, names = b.slots.values[slot], [name for name in arrays if name not in noise]
+        envelope = math.hypot(*(_envelope(left, right, label, f"{n}:{slot}") for n in names))
+        size = distance(arrays, {name: np.zeros_like(x) for name, x in arrays.items()}, names)
+        yard = max(envelope, BOUNDS["gradients"]["float32"] * size)
+        far = _farthest(arrays, others, names)
+        found[f"{far} ({slot})"] = ratio(distance(arrays, others, names), yard)
+    return found
+
+
+def _yard(
+    left: Record, right: Record, label: str, names: Sequence[str], travelled: float
+) -> float:
+    """Return float32's yardstick: the envelope, or what rung 2 allows of the way if that is more.
+
+    The envelope is one last-bit change at the start; on a short or calm way the rounding of every
+    update adds up to more.
+    """
+    envelope = math.hypot(*(_envelope(left, right, label, name) for name in names))
+    return max(envelope, BOUNDS["outputs"]["float32"] * travelled)
+
+
 def _noise(left: Record, right: Record, label: str) -> set[str]:
-    """Return the arrays that float64 cannot judge: a last-bit change of the initial params moves
-    them beyond the bound within one framework, and the two sides are no farther apart than that.
+    """Return the arrays that rounding alone moves, which no comparison can judge.
 
     Such is a bias before batch normalisation under Adam: its gradient cancels to rounding, which
-    the division by its own size makes a full step; and the running mean that follows the bias.
+    the division by its own size makes a full step; and the running mean that follows the bias. In
+    float64 these are arrays that a last-bit change of the initial params moves beyond the bound
+    within one framework, where the two sides are no farther apart than that. In float32 they are
+    params whose gradient is next to nothing, and with them the running statistics.
     """
+    if left.dtype == "float32":
+        return _next_to_nothing(left, right)
+    if label not in left.states:
+        return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()
     for key, gap in gaps(a, b).items():
@@ -197,27 +242,25 @@ def _noise(left: Record, right: Record, label: str) -> set[str]:
     return found
 
 
-def _apart_in_envelopes(left: Record, right: Record, label: str) -> dict[str, float]:
-    """Return the distance of all params, and of each slot, in envelopes; the key names the
-    parameter that is farthest.
-
-    A slot is a mean of gradients and may differ at least as much as they may on rung 4.
-    """
-    a, b = left.states[label], right.states[label]
-    gap = distance(a.params, b.params)
-    found = {_farthest(a.params, b.params): _finite(a, b, ratio(gap, _envelope(left, right, label, "")))}
-    for slot, arrays in a.slots.values.items():
-        others = b.slots.values[slot]
-        envelopes = [_envelope(left, right, label, f"{name}:{slot}") for name in arrays]
-        size = distance(arrays, {name: np.zeros_like(x) for name, x in arrays.items()})
-        yard = max(math.hypot(*envelopes), BOUNDS["gradients"]["float32"] * size)
-        far = _farthest(arrays, others)
-        found[f"{far} ({slot})"] = ratio(distance(arrays, others), yard)
-    return found
+def _next_to_nothing(left: Record, right: Record) -> set[str]:
+    """Params with a gradient that may be rounding alone, and the statistics where there are any."""
+    sizes = {
+        name: max(float(np.max(np.abs(r.gradients[name]), initial=0.0)) for r in (left, right))
+        for name in left.gradients
+    }
+    limit = _ZERO * max(sizes.values(), default=0.0)
+    found = {name for name, size in sizes.items() if 0.0 < size <= limit}
+    return found | ({name for name in left.params if name not in sizes} if found else set())
 
 
-def _farthest(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> str:
-    return max(left, key=lambda name: distance(left, right, [name]))
+def _start(subject: Subject, record: Record) -> dict[str, np.ndarray]:
+    return {name: array.astype(record.dtype) for name, array in subject.params.items()}
+
+
+def _farthest(
+    left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], names: Sequence[str]
+) -> str:
+    return max(names, key=lambda name: distance(left, right, [name]), default="")
 
 
 def _envelope(left: Record, right: Record, label: str, name: str) -> float:

@@ -33,16 +33,19 @@ _INITIAL = Initial(
 
 
 class Bootstrapped:
-    """Squared error to ``target`` plus half of what the target network says of ``next``."""
+    """Squared error to ``target`` plus half of what the target network says of ``next``, less a
+    tenth of what the online network says of it before the update, in inference mode."""
 
     evaluations = (
         Evaluation("now", "online", "observation", gradient=True),
         Evaluation("later", "target", "next", gradient=False),
+        Evaluation("still", "online", "next", gradient=False),
     )
 
     def loss(self, xp: Any, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
-        """mean over examples of sum (now - target - later / 2)^2."""
+        """mean over examples of sum (now - target - later / 2 + still / 10)^2."""
         error = outputs["now"] - batch["target"] - 0.5 * outputs["later"]
+        error = error + 0.1 * outputs["still"]
         return xp.mean(xp.sum(xp.square(error), axis=1))
 
 

@@ -313,8 +313,8 @@ def test_float32_and_gradients_through_the_target_are_refused() -> None:
     params = {n: np.zeros(p.shape) for n, p in network.parameters.items()}
     with pytest.raises(Unsupported, match="float64 only"):
         ORACLE.learner(network, params, dtype="float32")
-    with pytest.raises(Unsupported, match="gradient=False"):
-        learner("2 -> dense 1", Loss(squares, Evaluation("y", "target")), target=True)
+    with pytest.raises(ValueError, match="no gradient flows through it"):
+        Evaluation("y", "target")
 
 
 def test_unknown_layers_are_refused() -> None:

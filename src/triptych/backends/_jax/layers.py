@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -82,7 +83,15 @@ class AvgPool(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(batch, height, width, channels) -> (batch, height', width', channels)."""
-        return nnx.avg_pool(x, self.window, self.strides, self.padding, self.count_include_pad)
+        if self.count_include_pad:
+            return self._sum(x) / (self.window[0] * self.window[1])
+        # ``nnx.avg_pool`` counts in float64 once 64-bit types are on, whatever the type of x.
+        return self._sum(x) / self._sum(jnp.ones_like(x[:1, :, :, :1]))
+
+    def _sum(self, x: Array) -> Array:
+        edges = ((0, 0), *self.padding, (0, 0))
+        window, strides = (1, *self.window, 1), (1, *self.strides, 1)
+        return jax.lax.reduce_window(x, np.zeros((), x.dtype), jax.lax.add, window, strides, edges)
 
 
 class BatchNorm(nnx.BatchNorm):

@@ -81,7 +81,7 @@ class KerasLearner(BaseLearner):
         assert self.objective is not None
         self._set_masks(inputs)
         outputs = {}
-        for item in self.objective.evaluations:
+        for item in self._passes():
             value = self.models[item.network](inputs[item.input], training=item.gradient)
             outputs[item.name] = value if item.gradient else tf.stop_gradient(value)
         self._set_masks({})

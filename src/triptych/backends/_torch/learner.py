@@ -70,9 +70,8 @@ class TorchLearner(BaseLearner):
 
     def _objective(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Run the forward passes that the objective asks for, and the objective."""
-        assert self.objective is not None
         outputs = {}
-        for item in self.objective.evaluations:
+        for item in self._passes():
             model = self.models[item.network]
             with torch.set_grad_enabled(item.gradient):
                 model.train(item.gradient)
