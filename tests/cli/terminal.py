@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 FRUIT = [
     "fruit", "--set", "task.grid=5", "--set", "budgets.published.episodes=150",
@@ -94,6 +98,21 @@ class Command:
 def triptych(*words: str, folder: Path, file_limit: int | None = None, **environ: str) -> Answer:
     """Run a command to its end."""
     return Command(words, folder, file_limit, **environ).answer()
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that ``make`` has filled, once for all processes that run the tests."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder = root / name
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "ready").touch()
+    return folder
 
 
 def rows(run: Path) -> int:

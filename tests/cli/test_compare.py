@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terminal import FRUIT, Command, header, results, rows, triptych
+from terminal import FRUIT, Command, header, once, results, rows, triptych
 
 pytestmark = pytest.mark.xdist_group("compare")
 BACKENDS = ("torch", "jax")
@@ -20,14 +20,17 @@ COMPARE = ["compare", *FRUIT, "--backends", "torch,jax", "--out", "two ways"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("compare")
+    return once(tmp_path_factory, "compare", compare)
 
 
 @pytest.fixture(scope="module")
 def compared(folder: Path) -> dict[str, Any]:
-    """What ``compare --json`` printed after Ctrl-C and a kill of the first process alone."""
-    out = folder / "two ways"
-    runs = [out / "runs" / f"{name}-seed0" for name in BACKENDS]
+    return json.loads((folder / "printed.json").read_text())
+
+
+def compare(folder: Path) -> None:
+    """Keep what ``compare --json`` printed after Ctrl-C and a kill of the first process alone."""
+    runs = [folder / "two ways" / "runs" / f"{name}-seed0" for name in BACKENDS]
     first = Command([*COMPARE, "--json"], folder)
     first.wait_until(lambda: min(map(rows, runs)) >= 3)
     first.signal_group(signal.SIGINT)
@@ -39,7 +42,7 @@ def compared(folder: Path) -> dict[str, Any]:
     resume = ["compare", "--resume", "two ways", "--json"]
     second = Command(resume, folder)
     second.wait_until(lambda: all(rows(run) > had for run, had in zip(runs, before, strict=True)))
-    second.process.send_signal(signal.SIGKILL)
+    second.process.kill()
     second.process.wait()
     for run in runs:  # the orphans save and end by themselves
         wait_until_free(run)
@@ -48,7 +51,7 @@ def compared(folder: Path) -> dict[str, Any]:
     answer = triptych(*resume, folder=folder)
     assert answer.code == 0, answer.err
     assert answer.err == ""
-    return answer.json
+    (folder / "printed.json").write_text(answer.out)
 
 
 def wait_until_free(run: Path) -> None:

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from terminal import FRUIT, Command, header, results, rows, triptych
+from terminal import FRUIT, Command, header, once, results, rows, triptych
 
 BACKENDS = [
     pytest.param(name, marks=pytest.mark.xdist_group(f"train-{name}"))
@@ -28,12 +28,15 @@ on_torch = pytest.mark.parametrize("reference", BACKENDS[:1], indirect=True)
 @pytest.fixture(scope="module", params=BACKENDS)
 def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp(f"train-{request.param}")
-    answer = triptych(*train(request.param, "whole"), "--json", folder=folder)
-    expected = {"backend": request.param, "seed": 0, "folder": "whole", "status": "finished"}
-    assert answer.json.items() >= expected.items()
-    assert answer.err == ""
-    return folder / "whole"
+    backend = request.param
+
+    def make(folder: Path) -> None:
+        answer = triptych(*train(backend, "whole"), "--json", folder=folder)
+        expected = {"backend": backend, "seed": 0, "folder": "whole", "status": "finished"}
+        assert answer.json.items() >= expected.items()
+        assert answer.err == ""
+
+    return once(tmp_path_factory, f"train-{backend}", make) / "whole"
 
 
 def stop(words: list[str], run: Path, at_rows: int, number: int) -> Command:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -52,10 +54,37 @@ def get(name: str) -> Backend:
         MissingDependency: a package is not installed; the message says how to install it.
     """
     check_names([name])
-    if name == "keras":
+    if name == "keras" and _FOLDERS[name][0] not in sys.modules:
         _pin_keras()
+        with _quiet_start():
+            import_module(_FOLDERS[name][0])
     backend: Backend = import_module(_FOLDERS[name][0]).BACKEND
     return backend
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ code prints while it is imported; show it on an error.
+
+    Its log level is not heeded before its logging has begun.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _installed(package: str) -> bool:
