@@ -65,15 +65,17 @@ def rows(rounds):
             pairs = run_all([job], workers=1)[0]
             ratios = [ours / theirs for ours, theirs in pairs]
             low, _, high = quantiles(ratios, n=4)
-            table.append({
-                "what": f"update {name}",
-                "system": framework,
-                "triptych_ms": 1e3 * median(ours for ours, _ in pairs),
-                "by_hand_ms": 1e3 * median(theirs for _, theirs in pairs),
-                "ratio": median(ratios),
-                "ratio_quartiles": [low, high],
-                "rounds": rounds,
-            })
+            table.append(
+                {
+                    "what": f"update {name}",
+                    "system": framework,
+                    "triptych_ms": 1e3 * median(ours for ours, _ in pairs),
+                    "by_hand_ms": 1e3 * median(theirs for _, theirs in pairs),
+                    "ratio": median(ratios),
+                    "ratio_quartiles": [low, high],
+                    "rounds": rounds,
+                }
+            )
     return table
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-CONVS = {"fruit": ((3, 1, 16, 1), (3, 16, 16, 1)), "space-invaders": (
-    (8, 4, 32, 4), (4, 32, 64, 2), (3, 64, 64, 1))}
+CONVS = {
+    "fruit": ((3, 1, 16, 1), (3, 16, 16, 1)),
+    "space-invaders": ((8, 4, 32, 4), (4, 32, 64, 2), (3, 64, 64, 1)),
+}
 DENSE = {"fruit": (1936, 100, 3), "space-invaders": (3136, 512, 256, 6)}
 
 
@@ -20,7 +24,7 @@ def initial(name):
 
     convs = [(array(k, k, i, o), array(o)) for k, i, o, _ in CONVS[name]]
     sizes = DENSE[name]
-    return convs, [(array(i, o), array(o)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    return convs, [(array(i, o), array(o)) for i, o in pairwise(sizes)]
 
 
 def forward(name, params, x):

@@ -10,25 +10,29 @@ from keras import layers
 
 def model_of(name):
     if name == "fruit":
-        return keras.Sequential([
-            keras.Input((15, 15, 1)),
-            layers.Conv2D(16, 3, activation="relu"),
-            layers.Conv2D(16, 3, activation="relu"),
+        return keras.Sequential(
+            [
+                keras.Input((15, 15, 1)),
+                layers.Conv2D(16, 3, activation="relu"),
+                layers.Conv2D(16, 3, activation="relu"),
+                layers.Flatten(),
+                layers.Dense(100, activation="relu"),
+                layers.Dense(3),
+            ]
+        )
+    return keras.Sequential(
+        [
+            keras.Input((84, 84, 4)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(32, 8, strides=4, activation="relu"),
+            layers.Conv2D(64, 4, strides=2, activation="relu"),
+            layers.Conv2D(64, 3, activation="relu"),
             layers.Flatten(),
-            layers.Dense(100, activation="relu"),
-            layers.Dense(3),
-        ])
-    return keras.Sequential([
-        keras.Input((84, 84, 4)),
-        layers.Rescaling(1 / 255),
-        layers.Conv2D(32, 8, strides=4, activation="relu"),
-        layers.Conv2D(64, 4, strides=2, activation="relu"),
-        layers.Conv2D(64, 3, activation="relu"),
-        layers.Flatten(),
-        layers.Dense(512, activation="relu"),
-        layers.Dense(256, activation="relu"),
-        layers.Dense(6),
-    ])
+            layers.Dense(512, activation="relu"),
+            layers.Dense(256, activation="relu"),
+            layers.Dense(6),
+        ]
+    )
 
 
 def make(name):

@@ -219,51 +219,128 @@ def _leaky_loss(objective: Any) -> Any:
 
 
 MUTATIONS = [
-    Mutation("epsilon before correction", 0, "optimizer.epsilon_before_correction",
-             subject=_rule(epsilon_before_correction=True)),
+    Mutation(
+        "epsilon before correction",
+        0,
+        "optimizer.epsilon_before_correction",
+        subject=_rule(epsilon_before_correction=True),
+    ),
     Mutation("epsilon value", 0, "optimizer.epsilon", subject=_rule(epsilon=1e-8)),
     Mutation("hidden epsilon", 5, "conv1/kernel after 1", learner=_hide_epsilon),
-    Mutation("coupled decay", 0, "optimizer.l2", "adamw",
-             subject=lambda s: replace(s, rule=Adam(s.rule.rate, l2=0.1))),
+    Mutation(
+        "coupled decay",
+        0,
+        "optimizer.l2",
+        "adamw",
+        subject=lambda s: replace(s, rule=Adam(s.rule.rate, l2=0.1)),
+    ),
     Mutation("flatten order", 2, "flatten1", learner=_forward("flatten1", _chw)),
     Mutation("padding side", 2, "conv1", learner=_wrong_side),
-    Mutation("leaky slope", 0, "leaky_relu1.slope",
-             learner=lambda l: setattr(l.model.get_submodule("leaky_relu1"), "negative_slope", 0.3)),
-    Mutation("hidden slope", 2, "leaky_relu1",
-             learner=_forward("leaky_relu1", lambda own, x: torch.where(x > 0, x, 0.3 * x))),
-    Mutation("batch norm epsilon", 0, "batch_norm1.epsilon",
-             learner=lambda l: setattr(l.model.get_submodule("batch_norm1"), "eps", 1e-5)),
+    Mutation(
+        "leaky slope",
+        0,
+        "leaky_relu1.slope",
+        learner=lambda sick: setattr(
+            sick.model.get_submodule("leaky_relu1"), "negative_slope", 0.3
+        ),
+    ),
+    Mutation(
+        "hidden slope",
+        2,
+        "leaky_relu1",
+        learner=_forward("leaky_relu1", lambda own, x: torch.where(x > 0, x, 0.3 * x)),
+    ),
+    Mutation(
+        "batch norm epsilon",
+        0,
+        "batch_norm1.epsilon",
+        learner=lambda sick: setattr(sick.model.get_submodule("batch_norm1"), "eps", 1e-5),
+    ),
     Mutation("unbiased running variance", 5, "batch_norm1/variance", learner=_unbiased),
-    Mutation("dropout not rescaled", 2, "dropout1 (training)",
-             learner=lambda l: _forward("dropout1", lambda own, x: own() * (
-                 0.7 if l.model.get_submodule("dropout1").training else 1.0))(l)),
-    Mutation("gradient through the target", 4, "dense2/bias", "plain",
-             subject=_objective(evaluations=_no_stop, loss=_leaky_loss, factors=_unchanged)),
-    Mutation("sum instead of mean", 0, "objective.reduction",
-             subject=_objective(objective=lambda o: replace(o.objective, reduction="sum"))),
-    Mutation("hidden sum instead of mean", 3, "loss",
-             subject=_objective(loss=lambda o: lambda xp, outputs, batch:
-                                16.0 * type(o).loss(o, xp, outputs, batch))),
-    Mutation("half the squared error", 0, "objective.factor",
-             subject=_objective(objective=lambda o: replace(o.objective, factor=0.5))),
-    Mutation("discount through float32", 0, "objective.discount",
-             subject=_objective(discount=float(np.float32(0.8)))),
-    Mutation("hidden discount through float32", 3, "loss",
-             subject=_objective(discount=float(np.float32(0.8)), factors=_unchanged)),
-    Mutation("terminal ignored", 3, "loss",
-             subject=_objective(target=lambda o: lambda xp, outputs, batch: batch["reward"]
-                                + o.discount * xp.max(outputs["next_q"], axis=1))),
-    Mutation("online network as its own target", 5, "after 50", "target",
-             subject=_objective(factors=_unchanged, evaluations=lambda o: (
-                 o.evaluations[0], replace(o.evaluations[1], network="online")))),
-    Mutation("clipping by variable, said aloud", 0, "optimizer.clip",
-             subject=_rule(clip=Clip(norm=0.05))),
-    Mutation("schedule", 0, "optimizer.rate at update 1",
-             subject=lambda s: replace(s, rule=replace(s.rule, rate=Linear(1e-2, 0.0, 1000)))),
+    Mutation(
+        "dropout not rescaled",
+        2,
+        "dropout1 (training)",
+        learner=lambda sick: _forward(
+            "dropout1",
+            lambda own, x: own() * (0.7 if sick.model.get_submodule("dropout1").training else 1.0),
+        )(sick),
+    ),
+    Mutation(
+        "gradient through the target",
+        4,
+        "dense2/bias",
+        "plain",
+        subject=_objective(evaluations=_no_stop, loss=_leaky_loss, factors=_unchanged),
+    ),
+    Mutation(
+        "sum instead of mean",
+        0,
+        "objective.reduction",
+        subject=_objective(objective=lambda o: replace(o.objective, reduction="sum")),
+    ),
+    Mutation(
+        "hidden sum instead of mean",
+        3,
+        "loss",
+        subject=_objective(
+            loss=lambda o: lambda xp, outputs, batch: 16.0 * type(o).loss(o, xp, outputs, batch)
+        ),
+    ),
+    Mutation(
+        "half the squared error",
+        0,
+        "objective.factor",
+        subject=_objective(objective=lambda o: replace(o.objective, factor=0.5)),
+    ),
+    Mutation(
+        "discount through float32",
+        0,
+        "objective.discount",
+        subject=_objective(discount=float(np.float32(0.8))),
+    ),
+    Mutation(
+        "hidden discount through float32",
+        3,
+        "loss",
+        subject=_objective(discount=float(np.float32(0.8)), factors=_unchanged),
+    ),
+    Mutation(
+        "terminal ignored",
+        3,
+        "loss",
+        subject=_objective(
+            target=lambda o: (
+                lambda xp, outputs, batch: (
+                    batch["reward"] + o.discount * xp.max(outputs["next_q"], axis=1)
+                )
+            )
+        ),
+    ),
+    Mutation(
+        "online network as its own target",
+        5,
+        "after 50",
+        "target",
+        subject=_objective(
+            factors=_unchanged,
+            evaluations=lambda o: (o.evaluations[0], replace(o.evaluations[1], network="online")),
+        ),
+    ),
+    Mutation(
+        "clipping by variable, said aloud", 0, "optimizer.clip", subject=_rule(clip=Clip(norm=0.05))
+    ),
+    Mutation(
+        "schedule",
+        0,
+        "optimizer.rate at update 1",
+        subject=lambda s: replace(s, rule=replace(s.rule, rate=Linear(1e-2, 0.0, 1000))),
+    ),
     Mutation("frozen bias", 4, "dense1/bias", learner=_freeze_bias),
     Mutation("weights through half precision", 1, "dense1/kernel", learner=_through_half),
-    Mutation("rate inside the momentum buffer", 5, "after 50 scheduled", "sgd",
-             learner=_rate_in_buffer),
+    Mutation(
+        "rate inside the momentum buffer", 5, "after 50 scheduled", "sgd", learner=_rate_in_buffer
+    ),
     Mutation("clipping by variable", 5, "after 1", learner=_clip_each),
     Mutation("step counter forgotten", 5, "after 50", learner=_wrap_step(_forget_counter)),
     Mutation("late rounding", 6, "", learner=_wrap_step(_late_rounding)),

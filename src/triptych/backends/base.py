@@ -121,7 +121,7 @@ class BaseLearner(ABC):
         if self.rule is not None:
             rates = {count: self.rule.rate.value(count) for count in _RATE_COUNTS}
             found |= {f"optimizer.rate at update {count}": rate for count, rate in rates.items()}
-        own = getattr(self.objective, "factors", dict)()
+        own: dict[str, Any] = getattr(self.objective, "factors", dict)()
         found |= {f"objective.{key}": value for key, value in own.items()}
         return found
 
@@ -187,7 +187,9 @@ class BaseLearner(ABC):
         for slot in rule.slots:
             self._check_names(slots.values[slot], self.network.trainable, f"slot {slot!r}")
         native = {
-            slot: {name: self._native(name, slots.values[slot][name]) for name in slots.values[slot]}
+            slot: {
+                name: self._native(name, slots.values[slot][name]) for name in slots.values[slot]
+            }
             for slot in rule.slots
         }
         self.updates = slots.updates

@@ -101,7 +101,7 @@ def _pin_keras() -> None:
         )
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's default on most processors, said aloud; without it updates take 1.6 times as long.
+    # TensorFlow's default on most processors, said aloud; without it updates are 1.6 times slower.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if _installed("torch"):
         import_module("torch")

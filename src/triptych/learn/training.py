@@ -1,4 +1,4 @@
-"""The training loop: one agent in one environment, step by step, to be stopped and resumed anywhere.
+"""The training loop: an agent in an environment, step by step, to be stopped and resumed anywhere.
 
 It knows no files and no clock: rows of metrics are handed to the caller, who may write them.
 """

@@ -11,8 +11,10 @@ from typing import Any
 from triptych.parity.rungs import Verdict, first_red
 from triptych.spec.recipe import Recipe
 
-_PACKAGES = ("triptych", "numpy", "torch", "jax", "flax", "optax", "keras", "tensorflow-cpu")
-_PACKAGES += ("tensorflow", "gymnasium", "ale-py")
+_PACKAGES = (
+    *("triptych", "numpy", "torch", "jax", "flax", "optax", "keras"),
+    *("tensorflow-cpu", "tensorflow", "gymnasium", "ale-py"),
+)
 
 
 @dataclass(frozen=True)

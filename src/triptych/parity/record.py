@@ -40,8 +40,8 @@ class Record:
     """What one backend did. States are by label: ``1``, ``50``, ``scheduled``, ``lockstep``.
 
     ``envelope`` holds, for the same labels, how far last-bit changes of the initial params led
-    away: by array name, slots as ``name:slot``, and ``""`` for all params. In float64 it is measured
-    once and leaves ``lockstep`` out.
+    away: by array name, slots as ``name:slot``, and ``""`` for all params. In float64 it is
+    measured once and leaves ``lockstep`` out.
     """
 
     name: str

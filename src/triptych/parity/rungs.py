@@ -16,8 +16,10 @@ from triptych.parity.measures import distance, ratio, relative
 from triptych.parity.record import Record, State, gaps
 from triptych.parity.subject import Subject
 
-NAMES = ("factors", "params", "outputs", "loss", "gradients", "step", "lockstep", "free run")
-NAMES += ("outcome",)
+NAMES = (
+    *("factors", "params", "outputs", "loss", "gradients", "step", "lockstep", "free run"),
+    "outcome",
+)
 
 ENVELOPE = 3.0
 """How many envelopes apart two float32 trainings may be."""
@@ -71,9 +73,7 @@ def climb(subject: Subject, left: Record, right: Record) -> list[Verdict]:
 def factors(subject: Subject, left: Record, right: Record) -> Verdict:
     """Rung 0: every constant read back from the live native objects is equal."""
     names = list(dict.fromkeys([*left.factors, *right.factors]))
-    unlike = [
-        name for name in names if not _same(left.factors.get(name), right.factors.get(name))
-    ]
+    unlike = [name for name in names if not _same(left.factors.get(name), right.factors.get(name))]
     detail = "; ".join(
         f"{name}: {left.factors.get(name)} and {right.factors.get(name)}" for name in unlike[:3]
     )
@@ -117,7 +117,9 @@ def loss(subject: Subject, left: Record, right: Record) -> Verdict:
 def gradients(subject: Subject, left: Record, right: Record) -> Verdict:
     """Rung 4: every parameter's gradient; the first to differ on the way back is named."""
     bound = BOUNDS["gradients"][left.dtype]
-    largest = max((float(np.max(np.abs(g), initial=0.0)) for g in left.gradients.values()), default=0)
+    largest = max(
+        (float(np.max(np.abs(g), initial=0.0)) for g in left.gradients.values()), default=0
+    )
     found = {}
     for name in reversed(subject.network.trainable):
         own = float(np.max(np.abs(left.gradients[name]), initial=0.0))
@@ -204,9 +206,7 @@ def _apart_in_envelopes(
     return found
 
 
-def _yard(
-    left: Record, right: Record, label: str, names: Sequence[str], travelled: float
-) -> float:
+def _yard(left: Record, right: Record, label: str, names: Sequence[str], travelled: float) -> float:
     """Return float32's yardstick: the envelope, or what rung 2 allows of the way if that is more.
 
     The envelope is one last-bit change at the start; on a short or calm way the rounding of every
@@ -274,7 +274,9 @@ def _finite(a: State, b: State, value: float) -> float:
     return value if sound else math.inf
 
 
-def _first(rung: int, left: Record, right: Record, found: dict[str, float], bound: float) -> Verdict:
+def _first(
+    rung: int, left: Record, right: Record, found: dict[str, float], bound: float
+) -> Verdict:
     """A verdict on several values: the largest counts, the first over the bound is named."""
     over = [name for name, value in found.items() if not value <= bound]
     worst = max(found, key=lambda name: found[name])

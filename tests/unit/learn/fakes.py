@@ -67,7 +67,7 @@ class Corridor(gymnasium.Env[np.ndarray, int]):
         return self._look(), reward, self.place >= self.length, self.place >= self.limit, {}
 
     def _look(self) -> np.ndarray:
-        return np.array([self.place, len(self.seeds) % 256], dtype=np.uint8)
+        return np.array([self.place % 256, len(self.seeds) % 256], dtype=np.uint8)
 
 
 def snapshot(env: Any) -> dict[str, Any]:

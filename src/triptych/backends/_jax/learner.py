@@ -60,7 +60,9 @@ class Program:
         model = nnx.merge(self.graph, trained, rest)
         return model.all_outputs(inputs["observation"], training, inputs)
 
-    def _objective(self, trained: Tree, rest: Tree, targets: Any, inputs: Any) -> tuple[Array, Tree]:
+    def _objective(
+        self, trained: Tree, rest: Tree, targets: Any, inputs: Any
+    ) -> tuple[Array, Tree]:
         """Run the forward passes that the objective asks for; return loss and new statistics."""
         assert self.objective is not None
         model = nnx.merge(self.graph, trained, rest)
@@ -106,7 +108,7 @@ class JaxLearner(BaseLearner):
     def _build(self) -> None:
         # The rate comes from the host at every update and is no part of the program.
         rule = replace(self.rule, rate=Constant(0.0)) if self.rule else None
-        self.program = program(self.network, self.objective, rule, self.dtype)
+        self.program = program(self.network, self.objective, rule, self.dtype)  # type: ignore[arg-type]
         self.optimizer = self.program.optimizer
         self.trained: Tree = _copy(_plain(self.program.trained))
         self.rest: Tree = _copy(_plain(self.program.rest))
@@ -172,7 +174,9 @@ class JaxLearner(BaseLearner):
 
     def _read_slot(self, slot: str, name: str) -> np.ndarray:
         node, home = self._home(name)
-        return np.asarray(rules.find(self.slots_tree, rules.STATE_FIELDS[slot])[node][home.attribute])
+        return np.asarray(
+            rules.find(self.slots_tree, rules.STATE_FIELDS[slot])[node][home.attribute]
+        )
 
     def _write_slots(self, updates: int, values: dict[str, dict[str, np.ndarray]]) -> None:
         fields: dict[str, Any] = {"count": jnp.asarray(updates, jnp.int32)}

@@ -108,7 +108,9 @@ class KerasLearner(BaseLearner):
     # --- what the base class asks for --------------------------------------------------------
 
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
-        value: np.ndarray = self._compiled_forward[network](tf.convert_to_tensor(observations)).numpy()
+        value: np.ndarray = self._compiled_forward[network](
+            tf.convert_to_tensor(observations)
+        ).numpy()
         return value
 
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:

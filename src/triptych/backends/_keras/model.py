@@ -1,4 +1,4 @@
-"""The native model of a network: a functional ``keras.Model`` whose layers bear the nodes' names."""
+"""The native model of a network: a functional ``keras.Model``; layers bear the nodes' names."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ class Pinned(keras.optimizers.Optimizer):
                 for variable in variables
             ]
         for variable in self.slot_variables.get("accumulator", []):
-            variable.assign(tf.fill(variable.shape, tf.constant(self.constants["initial"], variable.dtype)))
+            variable.assign(
+                tf.fill(variable.shape, tf.constant(self.constants["initial"], variable.dtype))
+            )
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Change one variable in place."""

@@ -84,8 +84,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         full = F.conv_transpose2d(
             to_channels_first(x),
             self.weight,
-            stride=self.stride,  # type: ignore[arg-type]
-            dilation=self.dilation,  # type: ignore[arg-type]
+            stride=self.stride,
+            dilation=self.dilation,
         )
         y = to_channels_last(F.pad(full, [-pixels for pixels in edges(self.crop)]))
         return y if self.bias is None else y + self.bias

@@ -33,8 +33,7 @@ class TorchLearner(BaseLearner):
         if self.has_target:
             self.models["target"] = Model(self.network, native).eval()
         self.trained: list[nn.Parameter] = [
-            self._array(*self._home(name), "online")
-            for name in self.network.trainable
+            self._array(*self._home(name), "online") for name in self.network.trainable
         ]
         self.optimizer = rules.build(self.rule, self.trained) if self.rule else None
 
@@ -70,6 +69,7 @@ class TorchLearner(BaseLearner):
 
     def _objective(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Run the forward passes that the objective asks for, and the objective."""
+        assert self.objective is not None
         outputs = {}
         for item in self._passes():
             model = self.models[item.network]
@@ -93,7 +93,7 @@ class TorchLearner(BaseLearner):
         loss = self._objective(self._tensors(inputs))
         for param in self.trained:
             param.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._change(rate)
         return loss.detach()
 

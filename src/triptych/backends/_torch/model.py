@@ -34,13 +34,15 @@ class Model(nn.Module):
         """Return the output of the last node."""
         return self.all_outputs(x, masks)[self.wiring[-1][0] if self.wiring else self.input_name]
 
-    def all_outputs(self, x: Tensor, masks: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def all_outputs(
+        self, x: Tensor, masks: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Return every node's output by name."""
         values = {self.input_name: x.to(self.input_dtype)}
         for name, inputs in self.wiring:
             module = self.get_submodule(name)
             taken = [values[source] for source in inputs]
             if name in self.masked:
-                taken.append((masks or {}).get(f"mask/{name}"))  # type: ignore[arg-type]
+                taken.append((masks or {}).get(f"mask/{name}"))
             values[name] = module(*taken)
         return values

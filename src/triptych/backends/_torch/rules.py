@@ -38,7 +38,7 @@ class Pinned(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr} | rule.factors())
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:
         """Make one update from the ``.grad`` of every parameter."""
         for group in self.param_groups:
             for param in group["params"]:
