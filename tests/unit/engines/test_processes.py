@@ -41,7 +41,7 @@ def test_threads_are_set_and_each_job_has_its_own_process() -> None:
 
 
 def test_errors_arrive_after_the_others_have_ended() -> None:
-    with pytest.raises(RecipeError, match="^a sentence$"):
+    with pytest.raises(RecipeError, match=r"^a sentence$"):
         run_all([Job("bad", jobs.refuse), Job("good", jobs.double, (1,))], show=False)
     with pytest.raises(ZeroDivisionError, match="a fault") as caught:
         run_all([Job("bad", jobs.fail)], show=False)
