@@ -53,14 +53,15 @@ def leave_at_once(tell: Tell) -> None:
     os._exit(7)
 
 
-def touch_slowly(path: str, tell: Tell) -> None:
-    """Say that it has begun, wait for SIGTERM, say that it has ended."""
+def touch_slowly(path: str, seconds: float, tell: Tell) -> None:
+    """Say that it has begun, wait for SIGTERM, and some seconds later say that it has saved."""
     from triptych.engines.interrupts import noticing
 
     with noticing() as noticed:
         Path(f"{path}.begun").touch()
         while not noticed:
             time.sleep(0.01)
+        time.sleep(seconds)
         Path(f"{path}.saved").touch()
     raise KeyboardInterrupt
 
@@ -70,7 +71,7 @@ def fill_the_disk_at_the_end(path: str, tell: Tell) -> None:
     from triptych.errors import StorageError
 
     try:
-        touch_slowly(path, tell)
+        touch_slowly(path, 0.0, tell)
     except KeyboardInterrupt:
         raise StorageError("the disk is full") from None
 

@@ -72,9 +72,9 @@ def test_warnings_are_sentences(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "triptych: warning: going back\n"
 
 
-def press_ctrl_c_when(path: Path) -> threading.Thread:
+def press_ctrl_c_when(*paths: Path) -> threading.Thread:
     def press() -> None:
-        while not path.exists():
+        while not all(path.exists() for path in paths):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -84,14 +84,13 @@ def press_ctrl_c_when(path: Path) -> threading.Thread:
 
 
 def test_ctrl_c_lets_jobs_save_and_starts_no_more(tmp_path: Path) -> None:
-    work = [
-        Job("first", jobs.touch_slowly, (f"{tmp_path}/first",)),
-        Job("second", jobs.touch_slowly, (f"{tmp_path}/second",)),
-    ]
-    press_ctrl_c_when(tmp_path / "first.begun")
+    names = {"fast": 0.0, "slow": 0.6, "waiting": 0.0}
+    work = [Job(n, jobs.touch_slowly, (f"{tmp_path}/{n}", wait)) for n, wait in names.items()]
+    press_ctrl_c_when(tmp_path / "fast.begun", tmp_path / "slow.begun")
     with pytest.raises(KeyboardInterrupt):
-        run_all(work, show=False, workers=1)
-    assert {path.name for path in tmp_path.iterdir()} == {"first.begun", "first.saved"}
+        run_all(work, show=False, workers=2)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"fast.begun", "fast.saved", "slow.begun", "slow.saved"}
 
 
 def test_a_disk_that_is_full_while_saving_is_no_interrupt(tmp_path: Path) -> None:

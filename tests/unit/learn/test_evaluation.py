@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes import Corridor, FakeLearner
+from gymnasium.vector import SyncVectorEnv
 
 from triptych import envs
 from triptych.learn import evaluation
@@ -62,6 +63,22 @@ def test_play_from_every_start_counts_each_game_once() -> None:
     expected = [1.0 if abs(start["fruit"] - start["basket"]) <= 1 else -1.0 for start in starts]
     assert returns == expected
     assert 0 < expected.count(1.0) < len(expected)
+
+
+class Paid(Corridor):
+    """Pays 1 a step."""
+
+    def step(self, action: int):  # type: ignore[no-untyped-def]
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, 1.0, terminated, truncated, info
+
+
+def test_games_that_end_early_earn_no_more() -> None:
+    """Autoreset begins another game, whose rewards nobody asked for."""
+    lengths = (2, 9, 5)
+    games = SyncVectorEnv([lambda n=n: Paid(n) for n in lengths])  # type: ignore[misc]
+    returns = evaluation.play_from(Fixed(2), games, [{"unused": 0}] * 3)  # type: ignore[arg-type]
+    assert returns == [2.0, 9.0, 5.0]
 
 
 def test_metrics() -> None:

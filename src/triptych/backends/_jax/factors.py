@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 
 from triptych.backends._jax import layers
+from triptych.backends.reading import Reader, plain, unknown
 
 if TYPE_CHECKING:
     from triptych.backends._jax.learner import JaxLearner
@@ -25,15 +26,11 @@ def read(learner: JaxLearner) -> dict[str, Any]:
     model = learner.model
     for name, inputs in model.wiring:
         module = getattr(model, name)
-        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), _unknown)(module)
+        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), unknown)(module)
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{k}": item for k, item in _optimizer(learner.optimizer).items()}
     return found
-
-
-def _unknown(module: nnx.Module) -> dict[str, Any]:
-    return {"kind": f"unknown ({type(module).__qualname__})"}
 
 
 def _conv(module: nnx.Conv) -> dict[str, Any]:
@@ -61,37 +58,27 @@ def _conv_transpose(module: layers.ConvTranspose) -> dict[str, Any]:
     }
 
 
-def _pool(kind: str) -> Callable[[Any], dict[str, Any]]:
-    def read_pool(module: Any) -> dict[str, Any]:
-        found = {"kind": kind, "size": module.window, "stride": module.strides}
-        found["padding"] = module.padding
-        if kind == "average_pool":
-            found["count_padding"] = module.count_include_pad
-        return found
-
-    return read_pool
-
-
-def _plain(kind: str, **attributes: str) -> Callable[[Any], dict[str, Any]]:
-    """A reader of plain attributes: spec name = native attribute."""
-    return lambda module: {"kind": kind} | {k: getattr(module, v) for k, v in attributes.items()}
-
-
-_LAYERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+_LAYERS: dict[type, Reader] = {
     nnx.Conv: _conv,
     layers.ConvTranspose: _conv_transpose,
-    layers.MaxPool: _pool("max_pool"),
-    layers.AvgPool: _pool("average_pool"),
+    layers.MaxPool: plain("max_pool", size="window", stride="strides", padding="padding"),
+    layers.AvgPool: plain(
+        "average_pool",
+        size="window",
+        stride="strides",
+        padding="padding",
+        count_padding="count_include_pad",
+    ),
     nnx.Linear: lambda m: {"kind": "dense", "units": m.out_features, "bias": m.bias is not None},
     layers.Flatten: lambda m: {"kind": "flatten", "order": "height, width, channels"},
-    layers.BatchNorm: _plain("batch_norm", epsilon="epsilon", keep="momentum", unbiased="unbiased"),
-    nnx.LayerNorm: _plain("layer_norm", epsilon="epsilon"),
-    layers.Dropout: _plain("dropout", rate="rate"),
-    nnx.Embed: _plain("embedding", size="num_embeddings", features="features"),
-    layers.Rescale: _plain("rescale", scale="scale", offset="offset"),
-    layers.Add: _plain("add"),
-    layers.Concatenate: _plain("concatenate"),
-    layers.Dueling: _plain("dueling"),
+    layers.BatchNorm: plain("batch_norm", epsilon="epsilon", keep="momentum", unbiased="unbiased"),
+    nnx.LayerNorm: plain("layer_norm", epsilon="epsilon"),
+    layers.Dropout: plain("dropout", rate="rate"),
+    nnx.Embed: plain("embedding", size="num_embeddings", features="features"),
+    layers.Rescale: plain("rescale", scale="scale", offset="offset"),
+    layers.Add: plain("add"),
+    layers.Concatenate: plain("concatenate"),
+    layers.Dueling: plain("dueling"),
     layers.Function: lambda m: {"kind": m.kind} | dict(m.constants),
 }
 

@@ -23,9 +23,9 @@ from triptych.backends._jax import factors, rules, source
 from triptych.backends._jax.layouts import HOMES
 from triptych.backends._jax.model import Model
 from triptych.backends._jax.namespace import JaxNamespace
-from triptych.backends.base import BaseLearner
+from triptych.backends.base import BaseLearner, NativeBackend
 from triptych.backends.layout import Home
-from triptych.backends.protocol import Batch, DType, Objective, Params
+from triptych.backends.protocol import Batch, DType, Objective
 from triptych.spec.network import Network
 from triptych.spec.rules import Rule
 from triptych.spec.schedules import Constant
@@ -199,34 +199,9 @@ def _has(tree: Tree, node: str, home: Home) -> bool:
     return home.attribute in tree.get(node, {})
 
 
-class JaxBackend:
-    """See :class:`triptych.backends.protocol.Backend`."""
-
-    name = "jax"
-
-    def versions(self) -> dict[str, str]:
-        """Versions of JAX, Flax and Optax."""
-        return {"jax": jax.__version__, "flax": flax.__version__, "optax": optax.__version__}
-
-    def learner(
-        self,
-        network: Network,
-        params: Params,
-        *,
-        objective: Objective | None = None,
-        rule: Rule | None = None,
-        dtype: DType = "float32",
-        seed: int = 0,
-        target: bool = False,
-    ) -> JaxLearner:
-        """Return a learner; see the protocol."""
-        return JaxLearner(
-            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
-        )
-
-    def source(self, network: Network, title: str) -> str:
-        """Return the network as an NNX module in text."""
-        return source.write(network, title)
-
-
-BACKEND = JaxBackend()
+BACKEND = NativeBackend(
+    "jax",
+    JaxLearner,
+    {"jax": jax.__version__, "flax": flax.__version__, "optax": optax.__version__},
+    source.write,
+)

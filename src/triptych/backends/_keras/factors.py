@@ -5,13 +5,13 @@ Nothing here looks at the spec's values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from triptych.backends._keras import layers
+from triptych.backends.reading import Reader, plain, unknown
 
 if TYPE_CHECKING:
     from triptych.backends._keras.learner import KerasLearner
@@ -21,7 +21,7 @@ def read(learner: KerasLearner) -> dict[str, Any]:
     """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
     found: dict[str, Any] = {}
     for layer in learner.model.layers[1:]:
-        own = {"inputs": _sources(layer)} | _LAYERS.get(type(layer), _unknown)(layer)
+        own = {"inputs": _sources(layer)} | _LAYERS.get(type(layer), unknown)(layer)
         found |= {f"{layer.name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": v for key, v in learner.optimizer.constants.items()}
@@ -33,10 +33,6 @@ def _sources(layer: keras.layers.Layer) -> list[str]:
     """The names of the layers that feed a layer."""
     inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
     return [tensor._keras_history.operation.name for tensor in inputs]
-
-
-def _unknown(layer: keras.layers.Layer) -> dict[str, Any]:
-    return {"kind": f"unknown ({type(layer).__qualname__})"}
 
 
 def _conv(layer: layers.Conv2D) -> dict[str, Any]:
@@ -64,38 +60,28 @@ def _conv_transpose(layer: layers.Conv2DTranspose) -> dict[str, Any]:
     }
 
 
-def _pool(kind: str) -> Callable[[Any], dict[str, Any]]:
-    def read_pool(layer: Any) -> dict[str, Any]:
-        found = {"kind": kind, "size": tuple(layer.pool_size), "stride": tuple(layer.strides)}
-        found["padding"] = tuple(map(tuple, layer.amounts))
-        if kind == "average_pool":
-            found["count_padding"] = layer.count_padding
-        return found
-
-    return read_pool
-
-
-def _plain(kind: str, **attributes: str) -> Callable[[Any], dict[str, Any]]:
-    """A reader of plain attributes: spec name = native attribute."""
-    return lambda layer: {"kind": kind} | {k: getattr(layer, v) for k, v in attributes.items()}
-
-
-_LAYERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+_LAYERS: dict[type, Reader] = {
     layers.Conv2D: _conv,
     layers.Conv2DTranspose: _conv_transpose,
-    layers.MaxPooling2D: _pool("max_pool"),
-    layers.AveragePooling2D: _pool("average_pool"),
-    keras.layers.Dense: _plain("dense", units="units", bias="use_bias"),
+    layers.MaxPooling2D: plain("max_pool", size="pool_size", stride="strides", padding="amounts"),
+    layers.AveragePooling2D: plain(
+        "average_pool",
+        size="pool_size",
+        stride="strides",
+        padding="amounts",
+        count_padding="count_padding",
+    ),
+    keras.layers.Dense: plain("dense", units="units", bias="use_bias"),
     keras.layers.Flatten: lambda layer: {"kind": "flatten", "order": "height, width, channels"},
-    layers.BatchNormalization: _plain(
+    layers.BatchNormalization: plain(
         "batch_norm", epsilon="epsilon", keep="momentum", unbiased="unbiased"
     ),
-    keras.layers.LayerNormalization: _plain("layer_norm", epsilon="epsilon"),
-    layers.Dropout: _plain("dropout", rate="rate"),
-    keras.layers.Embedding: _plain("embedding", size="input_dim", features="output_dim"),
-    layers.Rescale: _plain("rescale", scale="scale", offset="offset"),
-    keras.layers.Add: _plain("add"),
-    keras.layers.Concatenate: _plain("concatenate"),
-    layers.Dueling: _plain("dueling"),
+    keras.layers.LayerNormalization: plain("layer_norm", epsilon="epsilon"),
+    layers.Dropout: plain("dropout", rate="rate"),
+    keras.layers.Embedding: plain("embedding", size="input_dim", features="output_dim"),
+    layers.Rescale: plain("rescale", scale="scale", offset="offset"),
+    keras.layers.Add: plain("add"),
+    keras.layers.Concatenate: plain("concatenate"),
+    layers.Dueling: plain("dueling"),
     layers.Function: lambda layer: {"kind": layer.kind} | layer.constants,
 }

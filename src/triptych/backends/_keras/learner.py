@@ -13,11 +13,9 @@ from triptych.backends._keras import factors, model, rules, source
 from triptych.backends._keras.layers import Dropout
 from triptych.backends._keras.layouts import HOMES
 from triptych.backends._keras.namespace import TensorFlowNamespace
-from triptych.backends.base import BaseLearner
+from triptych.backends.base import BaseLearner, NativeBackend
 from triptych.backends.layout import Home
-from triptych.backends.protocol import Batch, DType, Objective, Params
-from triptych.spec.network import Network
-from triptych.spec.rules import Rule
+from triptych.backends.protocol import Batch
 
 XP = TensorFlowNamespace()
 
@@ -163,34 +161,6 @@ class KerasLearner(BaseLearner):
             variable.assign(value)
 
 
-class KerasBackend:
-    """See :class:`triptych.backends.protocol.Backend`."""
-
-    name = "keras"
-
-    def versions(self) -> dict[str, str]:
-        """Versions of Keras and TensorFlow."""
-        return {"keras": keras.__version__, "tensorflow": tf.__version__}
-
-    def learner(
-        self,
-        network: Network,
-        params: Params,
-        *,
-        objective: Objective | None = None,
-        rule: Rule | None = None,
-        dtype: DType = "float32",
-        seed: int = 0,
-        target: bool = False,
-    ) -> KerasLearner:
-        """Return a learner; see the protocol."""
-        return KerasLearner(
-            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
-        )
-
-    def source(self, network: Network, title: str) -> str:
-        """Return the network as a functional ``keras.Model`` in text."""
-        return source.write(network, title)
-
-
-BACKEND = KerasBackend()
+BACKEND = NativeBackend(
+    "keras", KerasLearner, {"keras": keras.__version__, "tensorflow": tf.__version__}, source.write
+)

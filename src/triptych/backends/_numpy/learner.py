@@ -11,13 +11,11 @@ from triptych.backends._numpy import differences, factors, rules, source
 from triptych.backends._numpy.layouts import HOMES
 from triptych.backends._numpy.model import Model, run
 from triptych.backends._numpy.namespace import NumpyNamespace, Replay
-from triptych.backends.base import BaseLearner
+from triptych.backends.base import BaseLearner, NativeBackend
 from triptych.backends.layout import Home
-from triptych.backends.protocol import Batch, DType, Objective, Params
+from triptych.backends.protocol import Batch
 from triptych.errors import Unsupported
-from triptych.spec.network import Network
 from triptych.spec.randomness import get_state, set_state
-from triptych.spec.rules import Rule
 
 XP = NumpyNamespace()
 Arrays = dict[str, np.ndarray]
@@ -149,34 +147,6 @@ class NumpyLearner(BaseLearner):
         }
 
 
-class NumpyBackend:
-    """See :class:`triptych.backends.protocol.Backend`."""
-
-    name = "numpy"
-
-    def versions(self) -> dict[str, str]:
-        """NumPy's version."""
-        return {"numpy": np.__version__}
-
-    def learner(
-        self,
-        network: Network,
-        params: Params,
-        *,
-        objective: Objective | None = None,
-        rule: Rule | None = None,
-        dtype: DType = "float64",
-        seed: int = 0,
-        target: bool = False,
-    ) -> NumpyLearner:
-        """Return a learner; see the protocol. Here ``dtype`` is float64 unless given."""
-        return NumpyLearner(
-            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
-        )
-
-    def source(self, network: Network, title: str) -> str:
-        """Return the network as plain NumPy functions in text."""
-        return source.write(network, title)
-
-
-BACKEND = NumpyBackend()
+BACKEND = NativeBackend(
+    "numpy", NumpyLearner, {"numpy": np.__version__}, source.write, dtype="float64"
+)

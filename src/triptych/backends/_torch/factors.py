@@ -6,7 +6,6 @@ will really use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch import nn
 
 from triptych.backends._torch import layers
 from triptych.backends._torch.rules import Pinned
+from triptych.backends.reading import Reader, plain, unknown
 
 if TYPE_CHECKING:
     from triptych.backends._torch.learner import TorchLearner
@@ -25,16 +25,12 @@ def read(learner: TorchLearner) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, inputs in learner.model.wiring:
         module = learner.model.get_submodule(name)
-        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), _unknown)(module)
+        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), unknown)(module)
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": item for key, item in _optimizer(learner.optimizer).items()}
         found["optimizer.clip"] = asdict(learner.rule.clip) if learner.rule else None
     return found
-
-
-def _unknown(module: nn.Module) -> dict[str, Any]:
-    return {"kind": f"unknown ({type(module).__qualname__})"}
 
 
 def _conv(module: layers.Conv2d) -> dict[str, Any]:
@@ -63,50 +59,40 @@ def _conv_transpose(module: layers.ConvTranspose2d) -> dict[str, Any]:
     }
 
 
-def _pool(kind: str) -> Callable[[Any], dict[str, Any]]:
-    def read_pool(module: Any) -> dict[str, Any]:
-        found = {"kind": kind, "size": module.kernel_size, "stride": module.stride}
-        found["padding"] = module.padding
-        if kind == "average_pool":
-            found["count_padding"] = module.count_include_pad
-        return found
-
-    return read_pool
-
-
-def _plain(kind: str, **attributes: str) -> Callable[[Any], dict[str, Any]]:
-    """A reader of plain attributes: spec name = native attribute."""
-    return lambda module: {"kind": kind} | {k: getattr(module, v) for k, v in attributes.items()}
-
-
-_LAYERS: dict[type[nn.Module], Callable[[Any], dict[str, Any]]] = {
+_LAYERS: dict[type[nn.Module], Reader] = {
     layers.Conv2d: _conv,
     layers.ConvTranspose2d: _conv_transpose,
-    layers.MaxPool2d: _pool("max_pool"),
-    layers.AvgPool2d: _pool("average_pool"),
+    layers.MaxPool2d: plain("max_pool", size="kernel_size", stride="stride", padding="padding"),
+    layers.AvgPool2d: plain(
+        "average_pool",
+        size="kernel_size",
+        stride="stride",
+        padding="padding",
+        count_padding="count_include_pad",
+    ),
     nn.Linear: lambda m: {"kind": "dense", "units": m.out_features, "bias": m.bias is not None},
     nn.Flatten: lambda m: {"kind": "flatten", "order": "height, width, channels"},
-    layers.BatchNorm: _plain("batch_norm", epsilon="eps", keep="keep", unbiased="unbiased"),
-    nn.LayerNorm: _plain("layer_norm", epsilon="eps"),
-    layers.Dropout: _plain("dropout", rate="p"),
-    nn.Embedding: _plain("embedding", size="num_embeddings", features="embedding_dim"),
-    layers.Rescale: _plain("rescale", scale="scale", offset="offset"),
-    layers.Add: _plain("add"),
-    layers.Concatenate: _plain("concatenate"),
-    layers.Dueling: _plain("dueling"),
-    nn.ReLU: _plain("relu"),
-    nn.ReLU6: _plain("relu6"),
-    nn.LeakyReLU: _plain("leaky_relu", slope="negative_slope"),
-    nn.ELU: _plain("elu", alpha="alpha"),
-    nn.SELU: _plain("selu"),
+    layers.BatchNorm: plain("batch_norm", epsilon="eps", keep="keep", unbiased="unbiased"),
+    nn.LayerNorm: plain("layer_norm", epsilon="eps"),
+    layers.Dropout: plain("dropout", rate="p"),
+    nn.Embedding: plain("embedding", size="num_embeddings", features="embedding_dim"),
+    layers.Rescale: plain("rescale", scale="scale", offset="offset"),
+    layers.Add: plain("add"),
+    layers.Concatenate: plain("concatenate"),
+    layers.Dueling: plain("dueling"),
+    nn.ReLU: plain("relu"),
+    nn.ReLU6: plain("relu6"),
+    nn.LeakyReLU: plain("leaky_relu", slope="negative_slope"),
+    nn.ELU: plain("elu", alpha="alpha"),
+    nn.SELU: plain("selu"),
     nn.GELU: lambda m: {"kind": "gelu", "approximate": m.approximate == "tanh"},
-    nn.SiLU: _plain("silu"),
-    nn.Sigmoid: _plain("sigmoid"),
-    layers.HardSigmoid: _plain("hard_sigmoid", slope="slope"),
-    nn.Tanh: _plain("tanh"),
-    layers.Softplus: _plain("softplus"),
-    nn.Softmax: _plain("softmax"),
-    nn.LogSoftmax: _plain("log_softmax"),
+    nn.SiLU: plain("silu"),
+    nn.Sigmoid: plain("sigmoid"),
+    layers.HardSigmoid: plain("hard_sigmoid", slope="slope"),
+    nn.Tanh: plain("tanh"),
+    layers.Softplus: plain("softplus"),
+    nn.Softmax: plain("softmax"),
+    nn.LogSoftmax: plain("log_softmax"),
 }
 
 

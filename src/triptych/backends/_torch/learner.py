@@ -13,11 +13,9 @@ from triptych.backends._torch import factors, rules, source
 from triptych.backends._torch.layouts import HOMES
 from triptych.backends._torch.model import Model
 from triptych.backends._torch.namespace import TorchNamespace
-from triptych.backends.base import BaseLearner
+from triptych.backends.base import BaseLearner, NativeBackend
 from triptych.backends.layout import Home
-from triptych.backends.protocol import Batch, DType, Objective, Params
-from triptych.spec.network import Network
-from triptych.spec.rules import Rule
+from triptych.backends.protocol import Batch
 
 XP = TorchNamespace()
 
@@ -150,34 +148,4 @@ class TorchLearner(BaseLearner):
             buffer.copy_(kept[name])
 
 
-class TorchBackend:
-    """See :class:`triptych.backends.protocol.Backend`."""
-
-    name = "torch"
-
-    def versions(self) -> dict[str, str]:
-        """PyTorch's version."""
-        return {"torch": torch.__version__}
-
-    def learner(
-        self,
-        network: Network,
-        params: Params,
-        *,
-        objective: Objective | None = None,
-        rule: Rule | None = None,
-        dtype: DType = "float32",
-        seed: int = 0,
-        target: bool = False,
-    ) -> TorchLearner:
-        """Return a learner; see the protocol."""
-        return TorchLearner(
-            network, params, objective=objective, rule=rule, dtype=dtype, seed=seed, target=target
-        )
-
-    def source(self, network: Network, title: str) -> str:
-        """Return the network as an ``nn.Module`` in text."""
-        return source.write(network, title)
-
-
-BACKEND = TorchBackend()
+BACKEND = NativeBackend("torch", TorchLearner, {"torch": torch.__version__}, source.write)
