@@ -36,9 +36,6 @@ ARROWS: dict[str, tuple[str, ...]] = {
 }
 """Part of the house: what it may import from the house. ``cli`` may import anything."""
 
-_WAY_IN = ("backends.protocol", "backends.base", "backends.layout", "backends.sourcing")
-"""What a backend's folder may import beside spec and itself."""
-
 
 def problems(module: str, source: str) -> list[str]:
     """Return a sentence for each import of a module's source that breaks an arrow.
@@ -65,9 +62,17 @@ def _allowed(module: str, name: str) -> bool:
     if part == "__init__":
         return name == "errors"
     if module.startswith("backends._"):
-        own = ".".join(module.split(".")[:2])
-        return _below(name, (*_SPEC, own, *_WAY_IN))
+        return _below(name, _SPEC) or _shared_or_own(module.split(".")[1], name)
     return _below(name, ARROWS[part])
+
+
+def _shared_or_own(folder: str, name: str) -> bool:
+    """Whether a backend's folder imports from itself or what all backends share."""
+    package, _, rest = name.partition(".")
+    there = rest.split(".")[0]
+    if package != "backends" or not there or there == "registry":
+        return False
+    return there == folder or not there.startswith("_")
 
 
 def _below(name: str, roots: tuple[str, ...]) -> bool:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,22 @@ class Command:
             assert self.process.poll() is None, self.answer()
             assert time.monotonic() < end, "waited too long"
             time.sleep(0.002)
+
+    def wait_for_orphans(self) -> None:
+        """Wait until its processes have ended by themselves, now that it is dead."""
+        self.process.wait(timeout=PATIENCE)
+        end = time.monotonic() + PATIENCE
+        while self._alive():
+            assert time.monotonic() < end, "an orphan goes on"
+            time.sleep(0.02)
+
+    def _alive(self) -> bool:
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.process.pid and state != "Z":
+                    return True
+        return False
 
 
 def triptych(*words: str, folder: Path, file_limit: int | None = None, **environ: str) -> Answer:

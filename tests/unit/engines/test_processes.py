@@ -59,12 +59,18 @@ def test_a_result_that_cannot_be_sent_is_an_error() -> None:
     ("function", "cause"),
     [
         (jobs.die, "was ended by SIGKILL, perhaps because memory ran out"),
-        (jobs.leave_at_once, "was ended by exit code 7"),
+        (jobs.leave_at_once, "ended with exit code 7"),
     ],
 )
 def test_a_process_that_dies_is_named(function: object, cause: str) -> None:
     with pytest.raises(RunError, match=f"the process of victim {cause}; run it again"):
         run_all([Job("victim", function)], show=False)  # type: ignore[arg-type]
+
+
+def test_a_process_that_dies_before_it_reads_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    with pytest.raises(RunError, match="the process of victim ended with exit code 1"):
+        run_all([Job("victim", jobs.double, (b"x" * 10**6,))], show=False)
 
 
 def test_warnings_are_sentences(capfd: pytest.CaptureFixture[str]) -> None:
