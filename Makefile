@@ -25,7 +25,7 @@ demo: $(STAMP) ## Train the fruit agent in three frameworks, prove them equal, w
 	$(BIN)/triptych compare fruit --set task.grid=10 --out $(DEMO)
 
 test: $(STAMP) browser ## Run the tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(STAMP) ## Format, lint, types, import arrows, import cost
 	$(BIN)/ruff format --check .

@@ -29,7 +29,6 @@ def healthy() -> Trace:
     return trace("torch")
 
 
-@pytest.mark.xdist_group("free-run")
 def test_another_backend_takes_every_action_alike(healthy: Trace) -> None:
     verdict = free_run.compare(healthy, trace("keras"))
     assert verdict.passed and verdict.value <= 1e-12, verdict
@@ -37,7 +36,6 @@ def test_another_backend_takes_every_action_alike(healthy: Trace) -> None:
     assert len(set(healthy.actions)) == 3
 
 
-@pytest.mark.xdist_group("free-run")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -58,7 +56,6 @@ def test_a_difference_in_any_choice_is_found(healthy: Trace, fault: str) -> None
     assert verdict.culprit.split()[0] in ("action", "update")
 
 
-@pytest.mark.xdist_group("free-run")
 def test_another_seed_is_another_run(healthy: Trace) -> None:
     verdict = free_run.compare(healthy, trace("torch", seed=1))
     assert verdict.culprit is not None and verdict.culprit.startswith("action")
@@ -77,7 +74,6 @@ def test_the_first_differing_action_and_update_are_named() -> None:
     assert free_run.compare(left, left).passed
 
 
-@pytest.mark.xdist_group("free-run")
 def test_the_whole_ladder_on_all_three() -> None:
     recipe = setup.load_recipe("fruit", SETTINGS)
     certificate = ladder.climb(recipe, ["torch", "jax", "keras"], show=False)

@@ -377,7 +377,6 @@ def sick(mutation: Mutation) -> record.Record:
     return record.make(PROBLEMS[mutation.problem], "torch", "float64", build=faulty)
 
 
-@pytest.mark.xdist_group("mutations")
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
 def test_fault_is_found_and_named(mutation: Mutation, healthy: Any) -> None:
     verdicts = rungs.climb(PROBLEMS[mutation.problem], healthy(mutation.problem), sick(mutation))
@@ -387,7 +386,6 @@ def test_fault_is_found_and_named(mutation: Mutation, healthy: Any) -> None:
     assert mutation.culprit in (red.culprit or ""), f"named {red.culprit} ({red.detail})"
 
 
-@pytest.mark.xdist_group("mutations")
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_green_without_a_fault(problem: str, healthy: Any) -> None:
     clean = record.make(PROBLEMS[problem], "torch", "float64")
