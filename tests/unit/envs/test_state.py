@@ -202,7 +202,6 @@ def test_every_kind_of_attribute_comes_back_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     "thing",
     [object(), {1: 2}, np.array([None]), {3}],
-    ids=repr,
     ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_kept_exactly_is_refused(thing):
