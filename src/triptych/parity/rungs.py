@@ -15,11 +15,7 @@ import numpy as np
 from triptych.parity.measures import distance, ratio, relative
 from triptych.parity.record import Record, State, gaps
 from triptych.parity.subject import Subject
-
-NAMES = (
-    *("factors", "params", "outputs", "loss", "gradients", "step", "lockstep", "free run"),
-    "outcome",
-)
+from triptych.spec import ladder
 
 ENVELOPE = 3.0
 """How many envelopes apart two float32 trainings may be."""
@@ -57,7 +53,7 @@ class Verdict:
     @property
     def name(self) -> str:
         """The rung's name."""
-        return NAMES[self.rung]
+        return ladder.RUNGS[self.rung][0]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data for JSON; a value that is not finite becomes ``null``."""

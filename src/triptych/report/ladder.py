@@ -13,18 +13,7 @@ from typing import Any
 
 from triptych.errors import RunError
 from triptych.report.markup import Html, element, join
-
-RUNGS: tuple[tuple[str, str], ...] = (
-    ("factors", "Every factor of the two setups, read back from the live native objects."),
-    ("params", "Names, shapes and values, there and back through the other backend, bit for bit."),
-    ("outputs", "The output of every layer for the same input."),
-    ("loss", "The loss on the same batch."),
-    ("gradients", "The gradient of every parameter."),
-    ("step", "Params and optimizer slots after the first updates."),
-    ("lockstep", "Params after many updates on the same batches."),
-    ("free run", "Each acts and learns alone from the same seed: every action, every loss."),
-    ("outcome", "The final scores of many seeds, by a test of equivalence."),
-)
+from triptych.spec.ladder import RUNGS
 
 Entry = Mapping[str, Any]
 _KEYS = ("rung", "pair", "dtype", "passed", "value", "bound", "culprit")
