@@ -9,6 +9,7 @@
     ├── BackendError           a backend is unknown, or cannot do what is asked
     │   ├── MissingDependency  a package is not installed (the message holds its install command)
     │   └── Unsupported        the backend cannot express this exactly, and says so
+    ├── SetupError             a user's own setup raises, lacks something or holds what does not fit
     ├── BatchError             a batch, params or slots have the wrong names, shapes or types
     ├── RunError               a run folder exists already, is missing, or is not ours
     │   ├── CheckpointError    a checkpoint is corrupt, truncated or of another recipe
@@ -51,6 +52,10 @@ class MissingDependency(BackendError):
 
 class Unsupported(BackendError):
     """The backend cannot express this exactly, and says so rather than doing something close."""
+
+
+class SetupError(TriptychError):
+    """A user's own ``file.py:function`` raises, lacks a key or returns what does not fit."""
 
 
 class BatchError(TriptychError):

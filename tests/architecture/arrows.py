@@ -19,7 +19,8 @@ _ENGINES = (
     "backends.registry", "backends.protocol", "backends.base",
 )  # fmt: skip
 _PARITY = (
-    *_RUNS, "learn", "engines", "parity", "backends.registry", "backends.protocol",
+    *_RUNS, "learn", "engines", "parity",
+    "backends.registry", "backends.protocol", "backends.native",
 )  # fmt: skip
 
 ARROWS: dict[str, tuple[str, ...]] = {
