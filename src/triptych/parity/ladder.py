@@ -10,6 +10,7 @@ from triptych.engines.processes import Job, run_all
 from triptych.errors import BackendError
 from triptych.parity import free_run, record, rungs, subject
 from triptych.parity.certificate import Certificate
+from triptych.parity.record import Record
 from triptych.spec.recipe import Recipe
 
 DTYPES = ("float64", "float32")
@@ -43,24 +44,37 @@ def climb(
         )
     registry.check_names(backends)
     compared = subject.of_recipe(recipe, seed)
-    jobs = [
-        Job(f"{name} {dtype}", record.job, (compared, name, dtype))
-        for dtype in dtypes
-        for name in backends
-    ]
+    jobs = [Job(name, record.job, (compared, name, tuple(dtypes))) for name in backends]
     if highest >= 7:
         jobs += [
             Job(f"{name} free run", free_run.run, (recipe.name, recipe.data, name, seed))
             for name in backends
         ]
     results = run_all(jobs, show)
-    records, traces = results[: len(dtypes) * len(backends)], results[len(dtypes) * len(backends) :]
-    verdicts = []
-    for pair in combinations(range(len(backends)), 2):
-        for row in range(len(dtypes)):
-            left, right = (records[row * len(backends) + place] for place in pair)
-            verdicts += rungs.climb(compared, left, right)[: highest + 1]
-        if traces:
-            verdicts.append(free_run.compare(traces[pair[0]], traces[pair[1]]))
+    made = {(r.name, r.dtype): r for records in results[: len(backends)] for r in records}
+    pairs = [(made[a, t], made[b, t]) for a, b in combinations(backends, 2) for t in dtypes]
+    _widen_where_needed(compared, pairs, show)
+    verdicts = [v for pair in pairs for v in rungs.climb(compared, *pair)[: highest + 1]]
+    for left, right in combinations(results[len(backends) :], 2):
+        verdicts.append(free_run.compare(left, right))
     verdicts.sort(key=lambda verdict: verdict.rung)
     return Certificate.make(recipe, backends, seed, verdicts)
+
+
+def _widen_where_needed(
+    compared: subject.Subject, pairs: Sequence[tuple[Record, Record]], show: bool
+) -> None:
+    """Measure the float64 envelope of the pairs that part on rung 5 or 6."""
+    doubtful = {
+        side.name: side
+        for pair in pairs
+        if pair[0].dtype == "float64"
+        and not all(judge(compared, *pair).passed for judge in (rungs.step, rungs.lockstep))
+        for side in pair
+    }
+    jobs = [
+        Job(f"{name} envelope", record.envelope_job, (compared, name, "float64"))
+        for name in doubtful
+    ]
+    for side, starts in zip(doubtful.values(), run_all(jobs, show) if jobs else [], strict=True):
+        record.widen(side, starts)

@@ -5,7 +5,7 @@ A record is made in a process of its own or in this one; it says nothing about r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -41,7 +41,7 @@ class Record:
 
     ``envelope`` holds, for the same labels, how far last-bit changes of the initial params led
     away: by array name, slots as ``name:slot``, and ``""`` for all params. In float64 it is
-    measured once and leaves ``lockstep`` out.
+    measured only where two sides differ (:func:`moved`), and leaves ``lockstep`` out.
     """
 
     name: str
@@ -74,7 +74,12 @@ def backend_learner(name: str) -> Build:
 
 
 def make(
-    subject: Subject, name: str, dtype: DType, build: Build | None = None, tell: Tell | None = None
+    subject: Subject,
+    name: str,
+    dtype: DType,
+    build: Build | None = None,
+    tell: Tell | None = None,
+    envelope: bool = True,
 ) -> Record:
     """Return the record of one backend in one type.
 
@@ -84,11 +89,38 @@ def make(
         dtype: float32 or float64.
         build: makes the learners; the backend's own unless given.
         tell: is told how far the record is.
+        envelope: whether to measure the envelope too.
     """
     build = build or backend_learner(name)
-    single = dtype == "float32"
-    more = ENVELOPES * (subject.lockstep + SHORT) if single else 2 * SHORT
-    progress = _Progress(tell, subject.lockstep + SHORT + more)
+    progress = _Progress(tell, _own(subject) + (_more(subject, dtype) if envelope else 0))
+    return _make(subject, name, dtype, build, progress, envelope)
+
+
+def job(subject: Subject, name: str, dtypes: Sequence[DType], tell: Tell) -> list[Record]:
+    """Make a backend's records in another process: the envelope in float32 only.
+
+    In float64 hardly any two sides differ so that one is needed: see :func:`moved`.
+    """
+    more = sum(_more(subject, dtype) for dtype in dtypes if dtype == "float32")
+    progress = _Progress(tell, _own(subject) * len(dtypes) + more)
+    build = backend_learner(name)
+    return [_make(subject, name, dtype, build, progress, dtype == "float32") for dtype in dtypes]
+
+
+def envelope_job(subject: Subject, name: str, dtype: DType, tell: Tell) -> list[dict[str, State]]:
+    """Measure where last-bit changes lead, in another process, for :func:`widen`."""
+    progress = _Progress(tell, _more(subject, dtype))
+    return moved(subject, backend_learner(name), dtype, progress)
+
+
+def _make(
+    subject: Subject,
+    name: str,
+    dtype: DType,
+    build: Build,
+    progress: _Progress,
+    envelope: bool,
+) -> Record:
     learner = build(subject, subject.params, subject.rule, dtype)
     batch = next(iter(subject.batches))
     observations = batch[subject.objective.evaluations[0].input]
@@ -103,20 +135,41 @@ def make(
         gradients=learner.gradients(batch),
     )
     record.states = _states(subject, build, subject.params, dtype, progress, learner)
-    stream = generator(subject.seed, "envelope")
-    short = replace(subject, lockstep=min(SHORT, subject.lockstep))
-    for _ in range(ENVELOPES if single else 1):
-        start = last_bit(subject.params, stream, dtype)
-        moved = _states(subject if single else short, build, start, dtype, progress)
-        if not single:
-            del moved["lockstep"]
-        _widen(record, moved)
+    if envelope:
+        widen(record, moved(subject, build, dtype, progress))
     return record
 
 
-def job(subject: Subject, name: str, dtype: DType, tell: Tell) -> Record:
-    """Make a record in another process."""
-    return make(subject, name, dtype, tell=tell)
+def moved(
+    subject: Subject, build: Build, dtype: DType, progress: _Progress
+) -> list[dict[str, State]]:
+    """Return the states that last-bit changes of the initial params lead to.
+
+    In float32 from several changed starts; in float64 from one, and without ``lockstep``, which
+    float64 judges by the way travelled.
+    """
+    single, stream = dtype == "float32", generator(subject.seed, "envelope")
+    short = replace(subject, lockstep=min(SHORT, subject.lockstep))
+    found = []
+    for _ in range(ENVELOPES if single else 1):
+        start = last_bit(subject.params, stream, dtype)
+        states = _states(subject if single else short, build, start, dtype, progress)
+        if not single:
+            del states["lockstep"]
+        found.append(states)
+    return found
+
+
+def _own(subject: Subject) -> int:
+    """The updates of a record without its envelope."""
+    return subject.lockstep + SHORT
+
+
+def _more(subject: Subject, dtype: DType) -> int:
+    """The updates of an envelope."""
+    if dtype == "float32":
+        return ENVELOPES * _own(subject)
+    return min(SHORT, subject.lockstep) + SHORT
 
 
 def scheduled(rule: Rule) -> Rule:
@@ -149,13 +202,13 @@ def _states(
     return states
 
 
-def _widen(record: Record, moved: dict[str, State]) -> None:
-    """Let the envelope hold the distances to the states of a changed start."""
-    for label in moved:
-        state = record.states[label]
-        found = record.envelope.setdefault(label, {})
-        for name, gap in gaps(state, moved[label]).items():
-            found[name] = max(found.get(name, 0.0), gap)
+def widen(record: Record, starts: Sequence[dict[str, State]]) -> None:
+    """Let the envelope hold the distances to the states that changed starts led to."""
+    for states in starts:
+        for label in states:
+            found = record.envelope.setdefault(label, {})
+            for name, gap in gaps(record.states[label], states[label]).items():
+                found[name] = max(found.get(name, 0.0), gap)
 
 
 def gaps(left: State, right: State) -> dict[str, float]:

@@ -97,8 +97,8 @@ def outputs(subject: Subject, left: Record, right: Record) -> Verdict:
         ("", left.outputs, right.outputs),
         (" (training)", left.training_outputs, right.training_outputs),
     ):
-        for node in subject.network.nodes:
-            found[node.name + mode] = relative(a[node.name], b[node.name])
+        for node in subject.nodes:
+            found[node + mode] = relative(a[node], b[node])
     return _first(2, left, right, found, bound)
 
 
@@ -117,7 +117,7 @@ def gradients(subject: Subject, left: Record, right: Record) -> Verdict:
         (float(np.max(np.abs(g), initial=0.0)) for g in left.gradients.values()), default=0
     )
     found = {}
-    for name in reversed(subject.network.trainable):
+    for name in reversed(subject.trainable):
         own = float(np.max(np.abs(left.gradients[name]), initial=0.0))
         scale = max(own, _FLOOR[left.dtype] * largest)
         found[name] = relative(left.gradients[name], right.gradients[name], scale)
@@ -261,7 +261,7 @@ def _farthest(
 
 def _envelope(left: Record, right: Record, label: str, name: str) -> float:
     """The wider of the two sides' envelopes."""
-    return max(record.envelope[label].get(name, 0.0) for record in (left, right))
+    return max(record.envelope.get(label, {}).get(name, 0.0) for record in (left, right))
 
 
 def _finite(a: State, b: State, value: float) -> float:

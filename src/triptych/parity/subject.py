@@ -42,6 +42,16 @@ class Subject:
     target: bool = False
     lockstep: int = 1000
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of what rung 2 compares, in order."""
+        return tuple(node.name for node in self.network.nodes)
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """The names of the arrays that learn, in order."""
+        return self.network.trainable
+
 
 @dataclass(frozen=True)
 class ReplayBatches:
@@ -64,7 +74,9 @@ def of_recipe(recipe: Recipe, seed: int) -> Subject:
         params=shake(recipe.initial.draw(recipe.network, seed), seed),
         objective=objectives.build(recipe.objective, recipe.algorithm),
         rule=recipe.optimizer,
-        batches=ReplayBatches(random_play(recipe, seed), recipe.algorithm.batch, seed),
+        batches=ReplayBatches(
+            random_play(recipe, seed), recipe.verify.batch or recipe.algorithm.batch, seed
+        ),
         seed=seed,
         target=recipe.algorithm.target_sync is not None,
         lockstep=recipe.verify.lockstep,

@@ -70,13 +70,23 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trained agent is judged: the metric and the margin that counts as equal."""
+    """How a trained agent is judged, and how many seeds' scores are (rung 8).
+
+    metric: the score of one run. margin: the difference of mean scores that still counts as
+    equal, in the metric's units; rung 8 needs it, and has no default for it. alpha: the chance of
+    a wrong verdict on a pair. deviation: the standard deviation between seeds that is expected,
+    from which power is computed before training. solved: a run with this score or more solves the
+    task.
+    """
 
     metric: str = option("greedy_return", choices=("greedy_return", "success_rate"))
-    margin: float = option(0.05, above=0.0)
+    margin: float | None = option(None, above=0.0)
     episodes: int | None = option(10, low=1)
     """Greedy episodes played; ``null`` plays every start state once, where a task lists them."""
     exploration: float = option(0.0, low=0.0, high=1.0)
+    deviation: float | None = option(None, above=0.0)
+    solved: float | None = None
+    alpha: float = option(0.05, above=0.0, below=0.5)
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,8 @@ class Verify:
     """What the ladder does for this recipe: lockstep updates and the free run's length."""
 
     lockstep: int = option(1000, low=1)
+    batch: int | None = option(None, low=1)
+    """Examples in each batch of rungs 2 to 6, where the algorithm's own takes too long."""
     free_episodes: int | None = option(None, low=1)
     free_steps: int | None = option(None, low=1)
     free_learning_starts: int | None = option(None, low=1)

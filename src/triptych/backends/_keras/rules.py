@@ -80,9 +80,7 @@ class PinnedAdam(Pinned):
         second = own["beta2"] * slots["second_moment"] + (1.0 - own["beta2"]) * tf.square(gradient)
         slots["first_moment"].assign(first)
         slots["second_moment"].assign(second)
-        count = tf.cast(self.iterations + 1, gradient.dtype)
-        short1 = 1.0 - tf.pow(tf.constant(own["beta1"], gradient.dtype), count)
-        short2 = 1.0 - tf.pow(tf.constant(own["beta2"], gradient.dtype), count)
+        short1, short2 = (self._short(own[beta], gradient.dtype) for beta in ("beta1", "beta2"))
         if own["epsilon_before_correction"]:
             step = tf.sqrt(short2) / short1 * first / (tf.sqrt(second) + own["epsilon"])
         elif own["epsilon_inside_root"]:
@@ -92,6 +90,11 @@ class PinnedAdam(Pinned):
         if own.get("weight_decay"):
             step = step + own["weight_decay"] * variable
         variable.assign_sub(rate * step)
+
+    def _short(self, beta: float, dtype: Any) -> Any:
+        """1 - beta^t, in float64: from a float32 power of 0.999 it would lose four digits."""
+        power = tf.pow(tf.constant(beta, tf.float64), tf.cast(self.iterations + 1, tf.float64))
+        return tf.cast(1.0 - power, dtype)
 
 
 def _divide(gradient: Any, square: Any, own: dict[str, Any]) -> Any:
