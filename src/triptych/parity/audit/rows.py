@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from triptych.engines.setup import load_recipe, recipe_of
@@ -111,7 +112,9 @@ def _factors(side: Facts) -> dict[str, Any]:
 def _rate(known: Mapping[int, float]) -> float | str:
     if len(set(known.values())) == 1:
         return known[0]
-    return ", ".join(f"{rate:.6g} at update {count + 1:,}" for count, rate in known.items())
+    pairs = sorted(known.items())
+    told = pairs[:1] + [new for old, new in pairwise(pairs) if new[1] != old[1]]
+    return ", ".join(f"{rate:.6g} at update {count + 1:,}" for count, rate in told)
 
 
 def _shared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
