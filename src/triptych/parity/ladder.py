@@ -11,6 +11,7 @@ from triptych.errors import BackendError
 from triptych.parity import free_run, record, rungs, subject
 from triptych.parity.certificate import Certificate
 from triptych.parity.record import Record
+from triptych.parity.rungs import Verdict
 from triptych.spec.recipe import Recipe
 
 DTYPES = ("float64", "float32")
@@ -53,28 +54,31 @@ def climb(
     results = run_all(jobs, show)
     made = {(r.name, r.dtype): r for records in results[: len(backends)] for r in records}
     pairs = [(made[a, t], made[b, t]) for a, b in combinations(backends, 2) for t in dtypes]
-    _widen_where_needed(compared, pairs, show)
-    verdicts = [v for pair in pairs for v in rungs.climb(compared, *pair)[: highest + 1]]
+    climbs = [rungs.climb(compared, *pair)[: highest + 1] for pair in pairs]
+    doubtful = [place for place, verdicts_ in enumerate(climbs) if _parts_late(verdicts_)]
+    _widen(compared, [pairs[place] for place in doubtful], show)
+    for place in doubtful:
+        climbs[place] = rungs.climb(compared, *pairs[place])[: highest + 1]
+    verdicts = [verdict for verdicts_ in climbs for verdict in verdicts_]
     for left, right in combinations(results[len(backends) :], 2):
         verdicts.append(free_run.compare(left, right))
     verdicts.sort(key=lambda verdict: verdict.rung)
     return Certificate.make(recipe, backends, seed, verdicts)
 
 
-def _widen_where_needed(
-    compared: subject.Subject, pairs: Sequence[tuple[Record, Record]], show: bool
-) -> None:
-    """Measure the float64 envelope of the pairs that part on rung 5 or 6."""
-    doubtful = {
-        side.name: side
-        for pair in pairs
-        if pair[0].dtype == "float64"
-        and not all(judge(compared, *pair).passed for judge in (rungs.step, rungs.lockstep))
-        for side in pair
-    }
+def _parts_late(verdicts: Sequence[Verdict]) -> bool:
+    """Whether two sides part in float64 on rung 5 or 6, which an envelope may explain."""
+    return any(
+        verdict.dtype == "float64" and verdict.rung in (5, 6) and not verdict.passed
+        for verdict in verdicts
+    )
+
+
+def _widen(compared: subject.Subject, pairs: Sequence[tuple[Record, Record]], show: bool) -> None:
+    """Measure the float64 envelope of the sides of pairs that part late."""
+    sides = {side.name: side for pair in pairs for side in pair}
     jobs = [
-        Job(f"{name} envelope", record.envelope_job, (compared, name, "float64"))
-        for name in doubtful
+        Job(f"{name} envelope", record.envelope_job, (compared, name, "float64")) for name in sides
     ]
-    for side, starts in zip(doubtful.values(), run_all(jobs, show) if jobs else [], strict=True):
+    for side, starts in zip(sides.values(), run_all(jobs, show) if jobs else [], strict=True):
         record.widen(side, starts)

@@ -162,7 +162,7 @@ def moved(
 
 def _own(subject: Subject) -> int:
     """The updates of a record without its envelope."""
-    return subject.lockstep + SHORT
+    return subject.lockstep + (SHORT if subject.scheduled else 0)
 
 
 def _more(subject: Subject, dtype: DType) -> int:
@@ -194,6 +194,8 @@ def _states(
         if count in (1, min(SHORT, subject.lockstep)):
             states["1" if count == 1 else str(SHORT)] = State(learner.params(), learner.slots())
     states["lockstep"] = State(learner.params(), learner.slots())
+    if not subject.scheduled:
+        return states
     falling = build(subject, params, scheduled(subject.rule), dtype)
     for batch in islice(subject.batches, SHORT):
         falling.update(batch)

@@ -223,7 +223,7 @@ def _noise(left: Record, right: Record, label: str) -> set[str]:
     """
     if left.dtype == "float32":
         return _next_to_nothing(left, right)
-    if label not in left.states:
+    if not any(label in record.envelope for record in (left, right)):
         return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()
