@@ -17,6 +17,14 @@ from triptych.runs.folder import RunFolder
 from triptych.spec import catalogue
 
 
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "optimizer.bias_correction": (True,),
+    "loss.factor": (1.0,),
+    "loss.from_logits": (True,),
+}
+"""Values that say no more than a side without the key; others' are none, False and 0."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One factor.
@@ -135,7 +143,9 @@ def _lack_counts(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) ->
     group, _, name = key.partition(".")
     of_kind = {"optimizer": "optimizer.rule", "loss": "loss.kind"}
     if group in of_kind:
-        return left.get(of_kind[group]) == right.get(of_kind[group])
+        value = left.get(key, right.get(key))
+        alike = left.get(of_kind[group]) == right.get(of_kind[group])
+        return alike and value not in _NEUTRAL.get(key, (None, False, 0.0))
     if name == "kind":
         return True
     wide = ("algorithm", "task", "budget", "version")
