@@ -22,6 +22,8 @@ from typing import Any
 
 RESULTS = Path("docs/results")
 WORK = Path("runs/proof")
+_MANY = 12
+"""Of more runs than these only the scores are kept; the page has their mean curves."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,18 @@ def equal(result: dict[str, Any]) -> dict[str, bool]:
     return {f"all {count} comparisons of the ladder passed": bool(result["passed"]) and count > 0}
 
 
+def equivalent(result: dict[str, Any]) -> dict[str, bool]:
+    """The scores of many seeds are equivalent for every pair, and the seeds sufficed to tell."""
+    found = result["outcome"]
+    power, pairs = found["power"]["power"] or 0.0, found["pairs"]
+    enough = f"the power told before training is {power:.0%}, at least 80%"
+    return {enough: power >= 0.8} | {
+        f"{pair['pair']} is {pair['verdict']} (difference {pair['difference']:.3g}, p "
+        f"{pair['p']:.2g})": pair["verdict"] == "equivalent"
+        for pair in pairs
+    }
+
+
 def both(
     first: Callable[[dict[str, Any]], dict[str, bool]],
     second: Callable[[dict[str, Any]], dict[str, bool]],
@@ -66,6 +80,11 @@ _SHORT += ("--set", "algorithm.random_steps=1000", "--set", "algorithm.explorati
 PROOFS = (
     Proof("fruit", ("compare", "fruit"), both(equal, at_least(0.95))),
     Proof("fruit-long", ("compare", "fruit", "--budget", "long", "--no-verify"), at_least(0.99)),
+    Proof(
+        "fruit-outcome",
+        ("compare", "fruit", "--set", "task.grid=10", "--seeds", "20"),
+        both(equal, equivalent),
+    ),
     Proof("space-invaders", ("compare", "space-invaders", *_SHORT), equal),
 )
 
@@ -96,9 +115,23 @@ def keep(proof: Proof, result: dict[str, Any], bars: dict[str, bool], folder: Pa
         "bars": bars,
     } | {key: value for key, value in result.items() if key not in ("certificate", "report")}
     (place / "result.json").write_text(json.dumps(kept, indent=2) + "\n")
-    for run_folder in sorted((folder / "runs").iterdir()):
-        shutil.copy(run_folder / "metrics.csv", place / f"{run_folder.name}.csv")
+    if len(result["runs"]) > _MANY:
+        (place / "scores.csv").write_text(scores(result["runs"]))
+    else:
+        for run_folder in sorted((folder / "runs").iterdir()):
+            shutil.copy(run_folder / "metrics.csv", place / f"{run_folder.name}.csv")
     shutil.copy(folder / "report.html", place / "report.html")
+
+
+def scores(runs: list[dict[str, Any]]) -> str:
+    """The scores of all runs as CSV."""
+    rows = [f"{run['backend']},{run['seed']},{run['metric']!r}" for run in runs]
+    return "\n".join(["backend,seed,score", *sorted(rows, key=_by_seed), ""])
+
+
+def _by_seed(row: str) -> tuple[str, int]:
+    backend, seed, _ = row.split(",")
+    return backend, int(seed)
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,130 @@ def test_verify_prints_its_json(folder: Path) -> None:
     )
     assert {rung["rung"] for rung in shown["rungs"]} == set(range(5))
     assert json.loads((folder / "proof.json").read_text()) == shown
+
+
+# Rung 8: the scores of several seeds, on finished runs whose metrics are set by the test.
+
+
+def several(folder: Path, name: str, scores: dict[str, list[float]], **changes: Any) -> Path:
+    """A comparison of one run copied many times, with these metrics and outcome options."""
+    made = folder / name
+    for backend, metrics in scores.items():
+        for seed, metric in enumerate(metrics):
+            run = made / "runs" / f"{backend}-seed{seed}"
+            start = folder / "two ways" / "runs" / f"{backend}-seed0"
+            shutil.copytree(start, run, ignore=shutil.ignore_patterns("checkpoints"))
+            told = header(run) | {"seed": seed, "metric": metric}
+            (run / "run.json").write_text(json.dumps(told))
+    plan = json.loads((folder / "two ways" / "compare.json").read_text())
+    plan["seeds"] = list(range(len(scores["torch"])))
+    plan["verify"] = False
+    plan["data"]["outcome"] |= changes
+    (made / "compare.json").write_text(json.dumps(plan))
+    return made
+
+
+CLOSE = {"torch": [0.90, 0.91, 0.92, 0.90], "jax": [0.91, 0.90, 0.91, 0.92]}
+APART = {"torch": [0.90, 0.91, 0.92, 0.90], "jax": [0.70, 0.73, 0.71, 0.72]}
+WIDE = {"torch": [0.90, 0.60, 0.92, 0.80], "jax": [0.91, 0.95, 0.51, 0.92]}
+
+
+def test_equivalent_scores_are_exit_code_0(compared: dict[str, Any], folder: Path) -> None:
+    several(folder, "close", CLOSE, deviation=0.01)
+    answer = triptych("compare", "--resume", "close", folder=folder)
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
+    assert lines[0].startswith("rung 8: 4 seeds are enough to decide (power over 99% at a margin")
+    assert any(line.startswith("Equivalent: the success rate of torch-jax") for line in lines)
+    certificate = json.loads((folder / "close" / "certificate.json").read_text())
+    rungs = [(rung["rung"], rung["verdict"], rung["passed"]) for rung in certificate["rungs"]]
+    assert rungs == [(8, "equivalent", True)]
+    assert certificate["outcome"]["backends"]["jax"]["scores"] == CLOSE["jax"]
+    text = (folder / "close" / "report.html").read_text()
+    assert "The outcome of many seeds" in text
+    assert json.loads((folder / "close" / "forecast.json").read_text())["needed"] == 2
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: Any, made: Path) -> tuple[int, Any]:
+    """Exit code and JSON of a resumed comparison, without the page."""
+    from triptych import cli
+    from triptych.cli import compare as command
+
+    monkeypatch.setattr(command, "_draw", lambda folder, show: folder / "report.html")
+    code = cli.main(["compare", "--resume", str(made), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict", "passed"),
+    [(APART, "different", False), (WIDE, "inconclusive", None)],
+)
+def test_any_other_outcome_is_exit_code_1(
+    compared: dict[str, Any],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    scores: dict[str, list[float]],
+    verdict: str,
+    passed: bool | None,
+) -> None:
+    code, shown = in_process(monkeypatch, capsys, several(folder, verdict, scores))
+    assert (code, shown["passed"], shown["outcome"]["verdict"]) == (1, False, verdict)
+    assert (
+        shown["rungs"][-1] | {"rung": 8, "verdict": verdict, "passed": passed} == shown["rungs"][-1]
+    )
+    assert "would do" in shown["outcome"]["power"]["sentence"]
+
+
+def test_the_forecast_stays_what_it_was_before_training(
+    compared: dict[str, Any],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where all runs are there already, they are no pilot of themselves."""
+    made = several(folder, "again", CLOSE, deviation=None)
+    _, shown = in_process(monkeypatch, capsys, made)
+    assert shown["outcome"]["power"]["power"] is None
+    told = json.loads((made / "forecast.json").read_text()) | {"power": 0.5, "source": "a pilot"}
+    (made / "forecast.json").write_text(json.dumps(told))
+    _, shown = in_process(monkeypatch, capsys, made)
+    assert shown["outcome"]["power"]["source"] == "a pilot"
+
+
+def test_runs_that_are_there_are_the_pilot(compared: dict[str, Any], folder: Path) -> None:
+    from triptych.cli.compare import _forecast
+    from triptych.engines import comparison
+
+    made = several(folder, "pilot", CLOSE, deviation=None)
+    shutil.rmtree(made / "runs" / "jax-seed3")
+    told = _forecast(made, comparison.read(made))
+    assert told is not None and "from 7 earlier runs in the folder" in told["sentence"]
+
+
+def test_one_seed_is_not_judged(compared: dict[str, Any], folder: Path) -> None:
+    assert "outcome" not in compared and max(rung["rung"] for rung in compared["rungs"]) == 7
+    assert not (folder / "two ways" / "forecast.json").exists()
+
+
+def test_what_cannot_be_judged_is_refused_before_training(tmp_path: Path) -> None:
+    words = ["compare", *FRUIT, "--backends", "torch,jax", "--seeds", "3", "--out", "x"]
+    sentence = triptych(*words, "--set", "outcome.margin=null", folder=tmp_path).check_refused()
+    assert (
+        "recipe 'fruit' fixes no outcome.margin" in sentence and "outcome.margin=0.05" in sentence
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_statsmodels_several_seeds_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from triptych import cli
+
+    monkeypatch.setitem(sys.modules, "statsmodels.stats", None)
+    out = tmp_path / "x"
+    code = cli.main(
+        ["compare", *FRUIT, "--backends", "torch,jax", "--seeds", "3", "--out", str(out)]
+    )
+    assert code == 2 and not out.exists()
+    assert "pip install 'triptych[outcome]'" in capsys.readouterr().err

@@ -5,23 +5,25 @@ from __future__ import annotations
 import pytest
 
 from triptych.backends import registry
-from triptych.testing.broken import FAULTS, Fault, broken
+from triptych.testing.broken import FAULTS, BrokenBackend, Fault, broken
 from triptych.testing.conformance import checks, judge
+from triptych.testing.recurrent_broken import RECURRENT_FAULTS
 
 CHECKS = {check.id: check for check in checks()}
+ALL = (*FAULTS, *RECURRENT_FAULTS)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+@pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_fault_is_caught(fault: Fault) -> None:
     check, real = CHECKS[fault.caught_by], registry.get("torch")
     check(real)
     with pytest.raises(AssertionError) as caught:
-        check(broken(real, fault.name))
+        check(BrokenBackend(real, fault))
     assert str(caught.value)
 
 
 def test_every_check_has_a_fault() -> None:
-    proven = {CHECKS[fault.caught_by].name for fault in FAULTS}
+    proven = {CHECKS[fault.caught_by].name for fault in ALL}
     assert proven == {check.name for check in CHECKS.values()}
 
 

@@ -71,6 +71,12 @@ class BaseLearner(ABC):
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
         """Output in inference mode."""
 
+    def _advance(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Params]:
+        """Output for one step, and the state after it, in inference mode."""
+        raise NotImplementedError
+
     @abstractmethod
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
         """Every node's output; key ``observation`` and the masks are in ``inputs``."""
@@ -110,6 +116,27 @@ class BaseLearner(ABC):
         self._check_network(network)
         self._check_shape("observation", observations)
         return self._forward(self._cast(observations), network)
+
+    def start(self, batch: int) -> Params:
+        """Return the state before the first step of ``batch`` sequences: zeros."""
+        states = self.network.states
+        return {name: np.zeros((batch, *shape), self.dtype) for name, shape in states.items()}
+
+    def step(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Params]:
+        """Return the output for one step of (batch, features), and the state after it."""
+        expected = self.start(len(observations))
+        self._check_names(state, tuple(expected), "states")
+        self._check_shape("observation", np.expand_dims(observations, 1), time=1)
+        for name, array in expected.items():
+            if np.shape(state[name]) != array.shape:
+                raise BatchError(
+                    f"state {name!r} has shape {np.shape(state[name])} but {array.shape} was "
+                    "expected; begin with start()"
+                )
+        given = {name: np.asarray(state[name], self.dtype) for name in expected}
+        return self._advance(self._cast(observations), given)
 
     def layer_outputs(self, observations: np.ndarray, training: bool = False) -> Params:
         """Return every node's output by name."""
@@ -242,6 +269,15 @@ class BaseLearner(ABC):
         node, local = name.rsplit("/", 1)
         return node, self.homes[self.network.by_name[node].layer.kind][local]
 
+    def _natives(self) -> dict[tuple[str, str], list[str]]:
+        """The names of the arrays that learn, by (node, attribute) of the native array they are
+        parts of."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name in self.network.trainable:
+            node, home = self._home(name)
+            found.setdefault((node, home.attribute), []).append(name)
+        return found
+
     def _native(self, name: str, array: np.ndarray) -> np.ndarray:
         expected = self.network.parameters[name].shape
         if tuple(np.shape(array)) != expected:
@@ -290,8 +326,10 @@ class BaseLearner(ABC):
         if network != "online" and not (network == "target" and self.has_target):
             raise BackendError(f"this learner has no network {network!r}")
 
-    def _check_shape(self, key: str, array: np.ndarray) -> None:
+    def _check_shape(self, key: str, array: np.ndarray, time: int | None = None) -> None:
+        """Raise BatchError for another shape than the input's; ``time`` is another length."""
         expected = self.network.shapes[self.network.input.name]
+        expected = expected if time is None else (time, *expected[1:])
         if tuple(np.shape(array))[1:] != expected:
             raise BatchError(
                 f"batch[{key!r}] has shape {np.shape(array)} but (batch, "

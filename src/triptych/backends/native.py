@@ -1,9 +1,9 @@
-"""A user's own setup, alive: what the audit reads and the ladder climbs, the same for every framework.
+"""A user's own setup, alive: what the audit reads and the ladder climbs, on any framework.
 
 How a framework's objects are read is in each backend's ``native.py``; which words the factors have
 is in ``parity/audit.py``. A native setup answers what a :class:`triptych.backends.protocol.Learner`
-answers, with arrays in the canonical layout (channels last, dense (in, out), conv (height, width, in,
-out)), and a few questions more, by which ``parity/probing`` finds out what can't be read.
+answers, with arrays in the canonical layout (channels last, dense (in, out), conv (height, width,
+in, out)), and a few questions more, by which ``parity/probing`` finds out what can't be read.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class NativeNode:
     """One main layer of a user's model, in the order of execution.
 
     Attributes:
-        name: its kind and a counter: ``conv1``, ``dense2``, ``batch_norm1``, ``lstm1``; a layer that is
-            not known is ``unknown1``.
+        name: its kind and a counter: ``conv1``, ``dense2``, ``batch_norm1``, ``lstm1``; a layer
+            that is not known is ``unknown1``.
         kind: the spec's word for it.
         path: where it stands in the user's own model, such as ``net.0``, for messages.
         options: the constants read from the live object, in the spec's words and values.
@@ -48,7 +48,8 @@ class Native(Protocol):
     """A user's model, optimizer, loss and batch on one framework, in one type.
 
     ``batch`` has the keys ``input`` and ``target``, in the canonical layout. Names of arrays are
-    ``<node>/<local name>``. ``where`` is the user's ``file.py:function``.
+    ``<node>/<local name>``. ``where`` is the user's ``file.py:function``. ``masks_seed`` draws the
+    dropout masks of ``loss``, ``gradients`` and ``update``, which no framework draws.
     """
 
     framework: str
@@ -57,6 +58,11 @@ class Native(Protocol):
     nodes: tuple[NativeNode, ...]
     batch: Batch
     updates: int
+    masks_seed: int
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """The names of the arrays that learn, in order."""
 
     def read(self) -> dict[str, Any]:
         """Return the factors that the live objects show without probing, by audit key.
@@ -72,7 +78,7 @@ class Native(Protocol):
         """Replace all arrays; names and shapes must be the model's."""
 
     def layer_outputs(self, observations: np.ndarray, training: bool = False) -> Params:
-        """Return every node's output by name, before its activation, and the model's as ``output``.
+        """Return every node's output by name, before its activation, and the model's: ``output``.
 
         Running statistics are left as they were.
         """
@@ -86,6 +92,9 @@ class Native(Protocol):
 
     def activation(self, name: str, values: np.ndarray) -> np.ndarray:
         """Return what follows node ``name`` elementwise, applied to chosen values (n,)."""
+
+    def restart(self, params: Params) -> None:
+        """Begin again from these params: no update made, the optimizer's state as at first."""
 
     def loss_of(self, outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return the user's loss for chosen outputs and targets; a scalar, or unreduced."""
@@ -117,7 +126,9 @@ class Native(Protocol):
 
 
 class NativeBackend(Protocol):
-    """What each framework's ``native.py`` offers, as ``NATIVE``."""
+    """What each framework's ``native.py`` offers, as ``NATIVE``; ``expected`` names a model."""
+
+    expected: str
 
     def owns(self, objects: Mapping[str, Any]) -> bool:
         """Whether the model is this framework's."""

@@ -109,6 +109,23 @@ class Learner(Protocol):
     def layer_outputs(self, observations: np.ndarray, training: bool = False) -> Params:
         """Return every node's output by name; running statistics are left as they were."""
 
+    def start(self, batch: int) -> Params:
+        """Return the state before the first step of ``batch`` sequences, all zero, by name:
+        ``lstm1/hidden`` (batch, units), ``lstm1/cell``.
+
+        Raises:
+            NetworkError: the network cannot be run step by step; see ``Network.states``.
+        """
+
+    def step(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Params]:
+        """Return the output (batch, ...) for one step of (batch, features), and the state after it.
+
+        In inference mode. Through all steps of a sequence the outputs are those of
+        :meth:`outputs`, which without ``sequences`` is the last one.
+        """
+
     def loss(self, batch: Batch) -> float:
         """Return the objective on a batch, in training mode, without learning from it."""
 

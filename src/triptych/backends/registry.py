@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
-from triptych.backends.protocol import Backend
+from triptych.backends.native import Native, NativeBackend, Setup
+from triptych.backends.native_checks import call_setup, unfit
+from triptych.backends.protocol import Backend, DType
 from triptych.errors import BackendError, did_you_mean, missing
 
 # name: (module, packages it needs, extra that installs them)
@@ -24,6 +27,8 @@ _FOLDERS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "keras": ("triptych.backends._keras", ("keras", "tensorflow"), "keras"),
     "numpy": ("triptych.backends._numpy", (), ""),
 }
+_NATIVE = {"torch": "torch", "keras": "keras", "jax": "flax"}
+"""The package that a user's model comes from, by backend."""
 FRAMEWORKS = ("torch", "jax", "keras")
 """The three panels; ``numpy`` is the oracle that judges them."""
 
@@ -60,6 +65,34 @@ def get(name: str) -> Backend:
             import_module(_FOLDERS[name][0])
     backend: Backend = import_module(_FOLDERS[name][0]).BACKEND
     return backend
+
+
+def build_native(setup: Setup, where: str, dtype: DType) -> Native:
+    """Call a user's function and return its setup alive on the framework of its model.
+
+    Raises:
+        SetupError: it raises or returns what does not fit; the message names the key.
+    """
+    objects = call_setup(setup, where)
+    roots = {kind.__module__.split(".")[0] for kind in type(objects["model"]).__mro__}
+    found = [name for name, root in _NATIVE.items() if root in roots]
+    if not found:
+        expected = "a torch.nn.Module, a keras.Model or a flax.nnx.Module"
+        raise unfit(where, "model", objects["model"], expected)
+    get(found[0])
+    backend: NativeBackend = import_module(f"{_FOLDERS[found[0]][0]}.native").NATIVE
+    if not backend.owns(objects):
+        raise unfit(where, "model", objects["model"], backend.expected)
+    # Keras makes arrays in the type of the moment, so that its objects have to be made once more.
+    waiting = [] if found[0] == "keras" else [objects]
+    return backend.build(lambda: waiting.pop() if waiting else setup(), where, dtype)
+
+
+def defaults(name: str) -> dict[str, Callable[[], Any]]:
+    """Return makers of fresh native objects with nothing said, by subject (``making.py``)."""
+    get(name)
+    found: dict[str, Callable[[], Any]] = import_module(f"{_FOLDERS[name][0]}.defaults").DEFAULTS
+    return found
 
 
 @contextmanager

@@ -344,7 +344,8 @@ def _called(helpers: Mapping[str, str], body: str) -> list[str]:
     texts = [body]
     while texts:
         text = texts.pop()
-        found = {name for name in helpers if re.search(rf"(?<![\w.]){name}\b\(", text)} - wanted
+        used = r"(?<![\w.]){0}\(|\({0}\):"  # a call, or a class on top of it
+        found = {name for name in helpers if re.search(used.format(name), text)} - wanted
         wanted |= found
         texts += [helpers[name] for name in found]
     return [name for name in helpers if name in wanted]

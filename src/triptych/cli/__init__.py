@@ -17,7 +17,18 @@ from typing import NoReturn, TextIO
 
 from triptych.errors import TriptychError, did_you_mean
 
-COMMANDS = ("recipes", "show", "train", "verify", "compare", "watch", "report")
+COMMANDS = (
+    "recipes",
+    "show",
+    "train",
+    "verify",
+    "compare",
+    "watch",
+    "report",
+    "audit",
+    "explain",
+    "defaults",
+)
 
 
 class _Parser(argparse.ArgumentParser):

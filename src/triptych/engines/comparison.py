@@ -5,7 +5,8 @@
     <folder>/
         compare.json         the plan: recipe, backends, seeds, budget
         runs/<backend>-seed<n>/   one run folder each
-        certificate.json     what the ladder found (written by the command)
+        forecast.json        the power of so many seeds, told before training (by the command)
+        certificate.json     what the ladder and the outcome found (written by the command)
         report.html          the page (written by the command)
 
 Proving and drawing belong to ``parity`` and ``report``.
@@ -27,6 +28,7 @@ from triptych.runs.folder import RunFolder
 from triptych.spec.recipe import Recipe
 
 PLAN, CERTIFICATE, PAGE = "compare.json", "certificate.json", "report.html"
+FORECAST = "forecast.json"
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,30 @@ def train(folder: Path, plan: Plan, show: bool) -> list[dict[str, Any]]:
     return [{key: result[key] for key in keys} for result in results]
 
 
+def scores(folder: Path, plan: Plan) -> dict[str, dict[int, float]]:
+    """Return the metric of every run that is finished, by backend and seed."""
+    found: dict[str, dict[int, float]] = {}
+    for backend in plan.backends:
+        paths = {seed: place_of(folder, backend, seed) for seed in plan.seeds}
+        there = {
+            seed: RunFolder.open(path)
+            for seed, path in paths.items()
+            if (path / files.RUN_FILE).is_file()
+        }
+        found[backend] = {
+            seed: run.header["metric"] for seed, run in there.items() if run.status == "finished"
+        }
+    return found
+
+
+def place_of(folder: Path, backend: str, seed: int) -> Path:
+    """Return where one run of a comparison is."""
+    return folder / "runs" / f"{backend}-seed{seed}"
+
+
 def train_one(folder: str, plan: Plan, backend: str, seed: int, tell: Tell) -> dict[str, Any]:
     """Train, or go on training, one run of a comparison; made to be called in a process."""
-    path = Path(folder) / "runs" / f"{backend}-seed{seed}"
+    path = place_of(Path(folder), backend, seed)
     if not (path / files.RUN_FILE).is_file():
         session = local.start(
             plan.reparse(), backend, seed, path, budget=plan.budget, command=plan.command

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from triptych.parity.rungs import Verdict, first_red
+from triptych.parity.diagnosis.cause import Diagnosis
+from triptych.parity.rungs import Verdict
 from triptych.spec.recipe import Recipe
 
 _PACKAGES = (
     *("triptych", "numpy", "torch", "jax", "flax", "optax", "keras"),
-    *("tensorflow-cpu", "tensorflow", "gymnasium", "ale-py"),
+    *("tensorflow-cpu", "tensorflow", "gymnasium", "ale-py", "scipy", "statsmodels"),
 )
+
+
+OUTCOME = 8
+"""The rung that needs trained runs, and comes to a certificate after the climb."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,20 @@ class Certificate:
     seed: int
     verdicts: tuple[Verdict, ...]
     versions: dict[str, str]
+    diagnoses: tuple[Diagnosis, ...] = ()
 
     @classmethod
     def make(
-        cls, recipe: Recipe, backends: Sequence[str], seed: int, verdicts: Sequence[Verdict]
+        cls,
+        recipe: Recipe,
+        backends: Sequence[str],
+        seed: int,
+        verdicts: Sequence[Verdict],
+        diagnoses: Sequence[Diagnosis] = (),
     ) -> Certificate:
         """Return the certificate of verdicts with the versions installed here."""
-        return cls(recipe, tuple(backends), seed, tuple(verdicts), installed_versions())
+        versions = installed_versions()
+        return cls(recipe, tuple(backends), seed, tuple(verdicts), versions, tuple(diagnoses))
 
     @property
     def passed(self) -> bool:
@@ -46,6 +58,7 @@ class Certificate:
             "backends": list(self.backends),
             "passed": self.passed,
             "rungs": [verdict.as_dict() for verdict in self.verdicts],
+            "diagnosis": [cause for one in self.diagnoses for cause in one.as_dicts()],
             "seed": self.seed,
             "versions": self.versions,
             "data": dict(self.recipe.data),
@@ -53,18 +66,48 @@ class Certificate:
 
     def sentence(self) -> str:
         """Return the verdict in one sentence."""
-        pairs = len({verdict.pair for verdict in self.verdicts})
-        if self.passed:
+        return sentence_of([verdict.as_dict() for verdict in self.verdicts])
+
+
+def with_outcome(
+    certificate: Mapping[str, Any], verdicts: Sequence[Verdict], outcome: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a certificate's plain data with rung 8 in it, in place of an earlier one.
+
+    Args:
+        certificate: as :meth:`Certificate.as_dict` gives it.
+        verdicts: of rung 8, one per pair.
+        outcome: what :func:`triptych.parity.outcome.judge` found; kept under ``outcome``.
+    """
+    below = [rung for rung in certificate["rungs"] if rung["rung"] != OUTCOME]
+    rungs = [*below, *(verdict.as_dict() for verdict in verdicts)]
+    return dict(certificate) | {
+        "passed": all(rung["passed"] is True for rung in rungs),
+        "rungs": rungs,
+        "outcome": dict(outcome),
+        "sentence": sentence_of(rungs),
+    }
+
+
+def sentence_of(rungs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the verdict on all rungs, as plain data, in one sentence.
+
+    The lowest rung that failed is named; before one that is open (``passed`` is None).
+    """
+    for word, passed, verb in (("Different", False, "fails"), ("Undecided", None, "is open")):
+        found = [rung for rung in rungs if rung["passed"] is passed]
+        if found:
+            first = min(found, key=lambda rung: rung["rung"])
+            where = f", first at {first['culprit']}" if first["culprit"] else ""
             return (
-                f"Proven equal: all {len(self.verdicts)} comparisons on {pairs} "
-                f"pair{'s' if pairs > 1 else ''} passed"
+                f"{word}: rung {first['rung']} ({first['name']}) {verb} for {first['pair']} in "
+                f"{first['dtype']}{where} ({first['detail']})"
             )
-        red = first_red(self.verdicts)
-        assert red is not None
-        return (
-            f"Different: rung {red.rung} ({red.name}) fails for {red.pair} in {red.dtype}, "
-            f"first at {red.culprit} ({red.detail})"
-        )
+    pairs = len({rung["pair"] for rung in rungs})
+    return (
+        f"Proven equal: all {len(rungs)} comparisons on {pairs} "
+        f"pair{'s' if pairs > 1 else ''} passed"
+    )
 
 
 def installed_versions() -> dict[str, str]:

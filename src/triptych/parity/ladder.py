@@ -10,6 +10,7 @@ from triptych.engines.processes import Job, run_all
 from triptych.errors import BackendError
 from triptych.parity import free_run, record, rungs, subject
 from triptych.parity.certificate import Certificate
+from triptych.parity.diagnosis import elsewhere
 from triptych.parity.record import Record
 from triptych.parity.rungs import Verdict
 from triptych.spec.recipe import Recipe
@@ -60,10 +61,11 @@ def climb(
     for place in doubtful:
         climbs[place] = rungs.climb(compared, *pairs[place])[: highest + 1]
     verdicts = [verdict for verdicts_ in climbs for verdict in verdicts_]
+    diagnoses = elsewhere.of_pairs(compared, pairs, verdicts, show)
     for left, right in combinations(results[len(backends) :], 2):
         verdicts.append(free_run.compare(left, right))
     verdicts.sort(key=lambda verdict: verdict.rung)
-    return Certificate.make(recipe, backends, seed, verdicts)
+    return Certificate.make(recipe, backends, seed, verdicts, diagnoses)
 
 
 def _parts_late(verdicts: Sequence[Verdict]) -> bool:

@@ -31,6 +31,7 @@ class Subject:
         seed: of the dropout masks.
         target: whether there is a target network.
         lockstep: how many updates rung 6 makes.
+        scheduled: whether rung 5 looks at a falling rate too; a user's own optimizer has its own.
     """
 
     network: Network
@@ -41,6 +42,7 @@ class Subject:
     seed: int = 0
     target: bool = False
     lockstep: int = 1000
+    scheduled: bool = True
 
     @property
     def nodes(self) -> tuple[str, ...]:

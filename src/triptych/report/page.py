@@ -18,7 +18,7 @@ from string import Template
 from typing import Any
 
 from triptych.errors import RunError
-from triptych.report import ladder, sections
+from triptych.report import ladder, outcome, sections
 from triptych.report.curves import charts
 from triptych.report.files import write_bytes
 from triptych.report.markup import Html, element, join
@@ -49,7 +49,7 @@ class Page:
         network: rows with ``name``, ``kind``, ``output``, ``parameters``, ``multiply_adds``,
             ``receptive_field``.
         factors: ``{backend: {factor: value}}``.
-        certificate: the certificate's JSON text.
+        certificate: the certificate's JSON text; what it holds as ``outcome`` is a section.
     """
 
     title: str
@@ -102,6 +102,7 @@ def _sections(page: Page) -> list[tuple[str, Html]]:
     proof = sections.section("ladder", "The ladder", ladder.table(page.ladder))
     parts = [
         ("Ladder", proof if page.ladder else Html("")),
+        ("Outcome", outcome.section(outcome.of_certificate(page.certificate), slots)),
         ("Curves", sections.curves(page.runs, charts(page.runs), slots)),
         ("Replays", sections.replays(page.replays, slots)),
         ("Network", sections.network(page.network)),

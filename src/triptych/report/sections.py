@@ -15,6 +15,7 @@ from triptych.report.markup import Html, data_uri, element, highlight, join, scr
 # The order and the colour slot of the known backends, the same all over the page; others follow.
 KNOWN_BACKENDS = ("torch", "jax", "keras", "numpy")
 COLOURS = 6
+MANY_RUNS = 12  # more are folded away
 IMAGE_TYPES = ("image/webp", "image/gif", "image/png")
 
 Rows = Sequence[Mapping[str, Any]]
@@ -186,7 +187,10 @@ def _runs_table(runs: Rows, slots: Mapping[str, int]) -> Html:
         element("tbody", *body),
         class_="data runs",
     )
-    return _scrolling(table)
+    if len(runs) <= MANY_RUNS:
+        return _scrolling(table)
+    summary = element("summary", f"All {len(runs)} runs")
+    return element("details", summary, _scrolling(table), class_="runs")
 
 
 def _result(run: Mapping[str, Any]) -> tuple[object, ...]:

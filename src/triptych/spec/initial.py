@@ -99,6 +99,10 @@ def _parse(value: Any, where: str) -> Distribution:
     raise ValueError(f"unknown initialiser {brief(value)}{hint(value, known)}")
 
 
+def _parse_if_given(value: Any, where: str) -> Distribution | None:
+    return None if value is None else _parse(value, where)
+
+
 def _draw(distribution: Distribution) -> Draw:
     if isinstance(distribution, str):
         return DISTRIBUTIONS[distribution]
@@ -112,7 +116,13 @@ def _kind(default: str) -> Any:
 
 @dataclass(frozen=True)
 class Initial:
-    """Which distribution each kind of parameter is drawn from, by local name."""
+    """Which distribution each parameter is drawn from, by its role, which is most often its local
+    name.
+
+    Recurrent layers draw every gate's matrices alone: ``kernel``, and ``recurrent`` for those that
+    take the state. Their biases, on both sides, are ``bias``, except that an LSTM's ``bias_forget``
+    is ``forget_bias`` where that is given.
+    """
 
     kernel: str | tuple[str, float] = _kind("glorot_uniform")
     bias: str | tuple[str, float] = _kind("zeros")
@@ -120,10 +130,17 @@ class Initial:
     offset: str | tuple[str, float] = _kind("zeros")
     mean: str | tuple[str, float] = _kind("zeros")
     variance: str | tuple[str, float] = _kind("ones")
+    recurrent: str | tuple[str, float] = _kind("orthogonal")
+    forget_bias: str | tuple[str, float] | None = option(None, parse=_parse_if_given)
+
+    def of(self, role: str) -> Distribution:
+        """Return the distribution of a role."""
+        own = getattr(self, role)
+        return self.bias if own is None else own
 
     def factors(self) -> dict[str, Any]:
-        """The distributions by kind of parameter."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """The distributions by role."""
+        return {item.name: self.of(item.name) for item in fields(self)}
 
     def draw(self, network: Network, seed: int) -> Params:
         """Return the initial params of a network, float64, in the canonical layout.
@@ -132,7 +149,7 @@ class Initial:
             ValueError: a distribution is unknown; recipes report that when they are read.
         """
         return {
-            name: _draw(_parse(getattr(self, name.rsplit("/", 1)[1]), name))(
+            name: _draw(_parse(self.of(item.role or name.rsplit("/", 1)[1]), name))(
                 generator(seed, f"init/{name}"), item
             )
             for name, item in network.parameters.items()

@@ -13,9 +13,27 @@ from functools import cached_property
 from keyword import iskeyword
 
 from triptych.errors import NetworkError, did_you_mean
-from triptych.spec.layers import Dense, Dueling, Embedding, Input, Layer, Parameter, Shape
+from triptych.spec.layers import (
+    Activation,
+    Add,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Dropout,
+    Dueling,
+    Embedding,
+    Input,
+    Layer,
+    LayerNorm,
+    Parameter,
+    Recurrent,
+    Rescale,
+    Shape,
+)
 
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_STEPWISE = (Activation, Add, BatchNorm, Concatenate, Dense, Dropout, Embedding, LayerNorm, Rescale)
+"""Layers that work on the last axis alone, so that a step of (time, features) needs no other."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +167,47 @@ class Network:
     def parameter_count(self) -> int:
         """The number of trainable numbers."""
         return sum(self.parameters[name].size for name in self.trainable)
+
+    @cached_property
+    def states(self) -> dict[str, Shape]:
+        """What is carried from step to step, by name, such as ``lstm1/hidden``: shapes without the
+        batch axis.
+
+        Raises:
+            NetworkError: the network cannot be run step by step; the message names the node.
+        """
+        self._check_steps()
+        return {
+            f"{node.name}/{state}": (node.layer.units,)  # type: ignore[attr-defined]
+            for node in self.nodes_of(Recurrent)
+            for state in node.layer.states  # type: ignore[attr-defined]
+        }
+
+    def _check_steps(self) -> None:
+        start = self.input.layer
+        index = isinstance(start, Input) and start.values == "index"
+        if len(self.shapes[self.input.name]) != (1 if index else 2):
+            raise NetworkError(
+                "only a network over (time, features), or over (time,) indices, can be run step by "
+                f"step, but this one takes {self.shapes[self.input.name]}"
+            )
+        timed = {self.input.name}
+        for node in self.nodes[1:]:
+            if not timed & set(node.inputs):
+                continue
+            if getattr(node.layer, "reverse", False):
+                raise NetworkError(
+                    f"node {node.name!r} reads the last step first, so the network cannot be run "
+                    "step by step; leave 'reverse' out"
+                )
+            if not isinstance(node.layer, (*_STEPWISE, Recurrent)):
+                raise NetworkError(
+                    f"node {node.name!r} ({node.layer.kind}) needs all steps at once, so the "
+                    "network cannot be run step by step; put it behind a recurrent layer without "
+                    "'sequences', or leave it out"
+                )
+            if getattr(node.layer, "sequences", True):
+                timed.add(node.name)
 
     def nodes_of(self, *layers: type[Layer]) -> tuple[Node, ...]:
         """The nodes whose layer is of one of the given types."""

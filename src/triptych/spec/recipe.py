@@ -88,6 +88,11 @@ class Outcome:
     solved: float | None = None
     alpha: float = option(0.05, above=0.0, below=0.5)
 
+    def __post_init__(self) -> None:
+        rate = self.metric == "success_rate"
+        if rate and self.solved is not None and not 0 <= self.solved <= 1:
+            raise ValueError(f"solved {self.solved:g} is no success_rate, which is 0 to 1")
+
 
 @dataclass(frozen=True)
 class Verify:

@@ -15,13 +15,18 @@ from triptych.errors import NetworkError, did_you_mean
 from triptych.spec.fields import number, whole
 from triptych.spec.layers import LAYERS, Activation, Input, Layer
 from triptych.spec.layers.convolution import Padding, Pair
+from triptych.spec.layers.recurrent import Bend, Gate
 
 _INPUT = re.compile(r"[0-9]+(x[0-9]+)*")
 _FLAGS = {"no_bias": ("bias", False), "count_padding": ("count_padding", True)}
 _FLAGS |= {"unbiased": ("unbiased", True), "approximate": ("approximate", True)}
+_FLAGS |= {"sequences": ("sequences", True), "reverse": ("reverse", True)}
+_FLAGGED = {name for name, _ in _FLAGS.values()}
+_OTHER_NAMES = {"pad": "padding", "mask": "mask_value", "gate": "gate_activation"}
+_TAKE_WORDS = ("activation", "gate_activation", "gate")
 _SHORT = {"fc": "dense", "maxpool": "max_pool", "avgpool": "average_pool", "pool": "max_pool"}
 _SHORT |= {"batchnorm": "batch_norm", "layernorm": "layer_norm", "deconv": "conv_transpose"}
-_SHORT |= {"concat": "concatenate", "swish": "silu", "scale": "rescale"}
+_SHORT |= {"concat": "concatenate", "swish": "silu", "scale": "rescale", "rnn": "elman"}
 
 
 def layers_of(text: str) -> list[Layer]:
@@ -40,7 +45,7 @@ def layers_of(text: str) -> list[Layer]:
     after: list[Layer] = []
     if rest and not issubclass(LAYERS[kind], Activation):
         last = _activation(rest[-1])
-        if last is not None:
+        if last is not None and rest[-2:-1] not in ([word] for word in _TAKE_WORDS):
             after, rest = [last()], rest[:-1]
     return [_build(kind, rest, text), *after]
 
@@ -98,8 +103,8 @@ def _options(kind: str, words: list[str], given: set[str], text: str) -> dict[st
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        name, flag = _FLAGS.get(word, ({"pad": "padding"}.get(word, word), None))
-        if name not in known or (types[name] is bool) != (flag is not None):
+        name, flag = _FLAGS.get(word, (_OTHER_NAMES.get(word, word), None))
+        if name not in known or (name in _FLAGGED) != (flag is not None):
             raise NetworkError(
                 f"{text!r}: {word!r} is no option of {kind}{_hint(word, known - given)}"
             )
@@ -115,7 +120,7 @@ def _hint(word: str, known: set[str]) -> str:
     if _activation(word) is not None:
         return f"; an activation with options is a layer of its own, '-> {word} ...'"
     flags = {flag.replace("_", " ") for flag, (name, _) in _FLAGS.items() if name in known}
-    options = sorted((known - {name for name, _ in _FLAGS.values()}) | flags)
+    options = sorted((known - _FLAGGED) | flags)
     listed = f"; its options are {', '.join(options)}" if options else "; it has none here"
     return did_you_mean(word, options) or listed
 
@@ -158,9 +163,19 @@ def _padding(word: str, text: str) -> Any:
     return ((parts[0], parts[1]), (parts[2], parts[3]))
 
 
+def _truth(word: str, text: str) -> bool:
+    if word not in ("true", "false"):
+        raise NetworkError(f"{text!r}: expected true or false but found {word!r}")
+    return word == "true"
+
+
 _READERS: dict[Any, Callable[[str, str], Any]] = {
     int: _whole,
     float: _number,
+    float | None: _number,
+    bool: _truth,
+    Bend: lambda word, text: word,
+    Gate: lambda word, text: word,
     Pair: _pair,
     Padding: _padding,
 }
@@ -199,6 +214,9 @@ _POSITIONAL: dict[str, tuple[Read, ...]] = {
     "max_pool": (_window("size"),),
     "average_pool": (_window("size"),),
     "dense": (_take("units", _whole),),
+    "elman": (_take("units", _whole),),
+    "lstm": (_take("units", _whole),),
+    "gru": (_take("units", _whole),),
     "dropout": (_take("rate", _number),),
     "embedding": (_take("size", _whole), _take("features", _whole)),
     "rescale": (_take("scale", _number),),
@@ -209,5 +227,8 @@ _EXAMPLE = {
     "max_pool": "write for example 'max_pool 2x2'",
     "average_pool": "write for example 'average_pool 2x2'",
     "dense": "write for example 'dense 100'",
+    "elman": "write for example 'elman 16'",
+    "lstm": "write for example 'lstm 16 sequences'",
+    "gru": "write for example 'gru 16'",
     "embedding": "write for example 'embedding 1000 16'",
 }

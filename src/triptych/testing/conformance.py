@@ -8,8 +8,8 @@ Run it on a backend of your own with pytest::
 
 Every ``check_*`` takes a backend and a case and raises AssertionError with a sentence that says
 what differs, by how much, and what was allowed. The NumPy oracle is the measure. The checks are in
-``on_networks.py`` and ``on_rules.py``, the cases in ``cases.py``; backends broken on purpose, which
-the kit must catch, in ``broken.py``.
+``on_networks.py`` and ``on_rules.py``, the cases in ``cases.py`` and ``recurrent_cases.py``;
+backends broken on purpose, which the kit must catch, in ``broken.py`` and ``recurrent_broken.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from triptych.backends.protocol import Backend
 from triptych.errors import TriptychError
 from triptych.testing import on_networks, on_rules
 from triptych.testing.cases import CORNERS, FUNCTIONS, NAMES, NETWORKS, RULES
+from triptych.testing.recurrent_cases import GATED, RECURRENT, STEPS
 
 _ON_NETWORKS = (
     on_networks.check_forward,
@@ -40,6 +41,14 @@ _ON_SOME = (
     (on_networks.check_restore, ("dropout",)),
     (on_networks.check_repeat, ("dropout", "pooling")),
     (on_networks.check_mistakes, ("graph",)),
+)
+# Training changes nothing inside a recurrent layer, and the others are proven on other networks.
+_ON_RECURRENT = (
+    on_networks.check_forward,
+    on_networks.check_gradients,
+    on_networks.check_update,
+    on_networks.check_params,
+    on_networks.check_factors,
 )
 _ON_RULES = (on_rules.check_rule, on_rules.check_slots, on_rules.check_rule_factors)
 
@@ -70,8 +79,11 @@ def checks() -> list[Check]:
     """Return every check with every case it applies to, those of one case side by side."""
     networks = {case.name: case for case in NETWORKS}
     found = [Check(check, case) for case in NETWORKS for check in _ON_NETWORKS]
+    found += [Check(check, case) for case in RECURRENT for check in _ON_RECURRENT]
+    found += [Check(on_networks.check_forward_float32, case) for case in RECURRENT[:2]]
+    found += [Check(on_networks.check_steps, case) for case in STEPS]
     found += [Check(check, networks[name]) for check, names in _ON_SOME for name in names]
-    found += [Check(check, case) for case in RULES for check in _ON_RULES]
+    found += [Check(check, case) for case in (*RULES, *GATED) for check in _ON_RULES]
     found += [Check(on_rules.check_function, case) for case in FUNCTIONS]
     found += [Check(on_rules.check_corners, case) for case in CORNERS]
     return found + [Check(on_rules.check_node_name, case) for case in NAMES]

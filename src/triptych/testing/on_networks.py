@@ -132,6 +132,23 @@ def check_factors(backend: Backend, case: NetworkCase) -> None:
         same_factors(found, expected, node.name)
 
 
+def check_steps(backend: Backend, case: NetworkCase) -> None:
+    """Step by step, each from the state before, the outputs are those of the whole sequence."""
+    x, learner = case.observations("now"), learner_of(backend, case)
+    whole = oracle_of(case).outputs(x)
+    timed = len(case.network.shapes[case.network.output.name]) == 2
+    state = learner.start(len(x))
+    for time in range(x.shape[1]):
+        given = copy_of(state)
+        output, state = learner.step(x[:, time], given)
+        assert state.keys() == given.keys(), f"states {list(given)} became {list(state)}"
+        if timed:
+            close(output, whole[:, time], EXACT, f"output of step {time}")
+    if not timed:
+        close(output, whole, EXACT, "output of the last step")
+    assert all(state[name].shape == (len(x), *shape) for name, shape in case.network.states.items())
+
+
 def check_bytes(backend: Backend, case: NetworkCase) -> None:
     """uint8 observations give the bits that the same real numbers give."""
     for dtype in _DTYPES:

@@ -44,6 +44,12 @@ NETWORKS = {
     "index image": "6x5 index -> embedding 11 4 -> conv 3 2x2 -> flatten -> dense 2",
     "nothing to learn": "6x5x3 -> rescale 1/3 offset -0.5 -> relu -> flatten",
     "dropout": "7 -> dense 5 relu -> dropout 0.3 -> dense 2",
+    "over time": "5x4 -> lstm 3 sequences -> gru 2 sequences reverse -> elman 3 activation relu "
+    "biases 2 sequences -> lstm 2 biases 2 reverse -> dense 2",
+    "loops": "5x4 -> lstm 3 biases 2 activation relu gate hard_sigmoid sequences mask 0.3 "
+    "-> gru 2 reset_after false sequences reverse -> gru 3 biases 1 candidate_bias true sequences "
+    "-> gru 2 biases 1 reset_after false gate hard_sigmoid sequences -> elman 2 mask -1 -> tanh",
+    "words over time": "6 index -> embedding 11 4 -> elman 3 activation sigmoid biases 0",
     "dueling": {
         "input": "9x8x2",
         "a": "conv 4 3x3 pad same relu",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,10 @@ def inputs_of(network, batch=3):
         return rng.integers(0, 11, (batch, *layer.size))
     if network.nodes[1].layer.kind == "rescale" and len(layer.size) == 3:
         return rng.integers(0, 256, (batch, *layer.size)).astype(np.uint8)
-    return rng.normal(size=(batch, *layer.size))
+    x = rng.normal(size=(batch, *layer.size))
+    if len(layer.size) == 2:
+        x[0, 1] = 0.3  # a masked step
+    return x
 
 
 def write(backend, name):
@@ -78,14 +82,18 @@ def load(backend, model, network, params):
         if backend == "torch":
             import torch
 
-            getattr(model.get_submodule(node), home.attribute).data = torch.tensor(value)
+            array = getattr(model.get_submodule(node), home.attribute)
+            home.piece(array.data).copy_(torch.tensor(value))
         elif backend == "jax":
             variable = getattr(getattr(model, node), home.attribute)
             assert variable.shape == value.shape
             assert variable.dtype == value.dtype
             variable.set_value(jax_array(value))
         else:
-            getattr(model.get_layer(node), home.attribute).assign(value)
+            variable = attrgetter(home.attribute)(model.get_layer(node))
+            whole = np.array(variable)
+            home.piece(whole)[...] = value
+            variable.assign(whole)
     return model
 
 
@@ -171,6 +179,11 @@ MUTATIONS = [
     ("keras", "every activation", "leaky_relu(a, slope=0.3)", "keras.ops.leaky_relu(a, 0.3)"),
     ("numpy", "transposed", "crop=((0, 1), (1, 1))", "crop=((1, 0), (1, 1))"),
     ("numpy", "space-invaders", "1 / 255", "1 / 256"),
+    ("torch", "loops", "mask=0.3", "mask=None"),
+    ("torch", "over time", ".flip(1)", ""),
+    ("jax", "loops", "reset_after=False", "reset_after=True"),
+    ("keras", "loops", "mask=seen(x, 0.3)", "mask=None"),
+    ("numpy", "over time", ", reverse=True", ""),
 ]
 
 

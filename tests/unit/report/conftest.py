@@ -7,8 +7,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from triptych.engines.setup import load_recipe
+from triptych.parity import outcome
 from triptych.report.media import animated_webp, upscale
 from triptych.report.page import Page
+from triptych.spec.randomness import generator
 
 HOSTILE = "</script><script>document.documentElement.dataset.pwned=1</script>\"'><img src=x>"
 BACKENDS = ("torch", "jax", "keras")
@@ -148,6 +151,17 @@ def make_frames(grid: int = 15) -> np.ndarray:
     return frames
 
 
+def make_outcome(keras: float = 0.9, *changes: str, deviation: float = 0.03) -> dict:
+    recipe = load_recipe("fruit", list(changes))
+    means = {"torch": 0.9, "jax": 0.9, "keras": keras}
+    scores = {
+        name: dict(enumerate(generator(1, name).normal(mean, deviation, 20).tolist()))
+        for name, mean in means.items()
+    }
+    told = outcome.forecast(recipe, 20).as_dict()
+    return outcome.judge(recipe, scores, told)[1]
+
+
 def make_page(seeds: int = 1, **changes) -> Page:
     webp = animated_webp(upscale(make_frames(), 12), fps=8)
     rows = [
@@ -187,6 +201,12 @@ def page() -> Page:
 @pytest.fixture
 def build_page():
     return make_page
+
+
+@pytest.fixture
+def judged():
+    """The function that judges made-up scores of three backends."""
+    return make_outcome
 
 
 @pytest.fixture

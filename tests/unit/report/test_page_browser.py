@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -114,12 +115,15 @@ def test_clicks_change_x_y_and_backends(browse, page, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 500])
-def test_the_screenshot_shows_ticks_curves_and_no_overflow(browse, page, tmp_path, width, scheme):
+def test_the_screenshot_shows_ticks_curves_and_no_overflow(
+    browse, build_page, judged, tmp_path, width, scheme
+):
     image = pytest.importorskip("PIL.Image")
     shot = tmp_path / "page.png"
     dark = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
+    page = build_page(certificate=json.dumps({"outcome": judged()}))
     path = write_page(tmp_path / "page.html", page)
-    browse(path, f"--screenshot={shot}", f"--window-size={width},3200", dark)
+    browse(path, f"--screenshot={shot}", f"--window-size={width},4200", dark)
     pixels = np.asarray(image.open(shot).convert("RGB")).astype(int)
     assert pixels.shape[1] == width
     paper = pixels[2, 2]

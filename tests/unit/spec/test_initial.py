@@ -97,6 +97,8 @@ def test_each_kind_of_parameter_has_its_own_distribution():
         "offset": "zeros",
         "mean": "zeros",
         "variance": "ones",
+        "recurrent": "orthogonal",
+        "forget_bias": "zeros",
     }
 
 

@@ -13,7 +13,9 @@ from triptych.spec import words
 from triptych.spec.layers import (
     ELU,
     GELU,
+    GRU,
     LAYERS,
+    LSTM,
     SELU,
     Add,
     AveragePool,
@@ -23,6 +25,7 @@ from triptych.spec.layers import (
     ConvTranspose,
     Dense,
     Dropout,
+    Elman,
     Dueling,
     Embedding,
     Flatten,
@@ -103,6 +106,11 @@ WORDS = {
     "softplus": [Softplus()],
     "softmax": [Softmax()],
     "log_softmax": [LogSoftmax()],
+    "elman 4 biases 0 tanh": [Elman(4, biases=0), Tanh()],
+    "rnn 4 activation relu": [Elman(4, "relu")],
+    "lstm 4 sequences reverse": [LSTM(4, sequences=True, reverse=True)],
+    "gru 4 reset_after false mask -0.5": [GRU(4, reset_after=False, mask_value=-0.5)],
+    "gru 4 biases 1 candidate_bias true": [GRU(4, biases=1, candidate_bias=True)],
 }
 
 

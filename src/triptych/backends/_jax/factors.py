@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import optax
 from flax import nnx
 
-from triptych.backends._jax import layers
+from triptych.backends._jax import layers, recurrent
 from triptych.backends.reading import Reader, plain, unknown
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ _LAYERS: dict[type, Reader] = {
     layers.Concatenate: plain("concatenate"),
     layers.Dueling: plain("dueling"),
     layers.Function: lambda m: {"kind": m.kind} | dict(m.constants),
+    **recurrent.READERS,
 }
 
 

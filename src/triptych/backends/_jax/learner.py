@@ -48,6 +48,7 @@ class Program:
         self.graph, self.trained, self.rest = nnx.split(Model(network, dtype), nnx.Param, ...)
         self.optimizer = rules.build(rule) if rule else None
         self.forward = jax.jit(self._run)
+        self.advance = jax.jit(self._run_step)
         self.layers = jax.jit(self._run_layers, static_argnames="training")
         self.gradients = jax.jit(jax.value_and_grad(self._objective, has_aux=True))
         self.step = jax.jit(self._step, donate_argnums=(0, 1, 2))
@@ -55,6 +56,9 @@ class Program:
 
     def _run(self, trained: Tree, rest: Tree, x: Array) -> Array:
         return nnx.merge(self.graph, trained, rest)(x)
+
+    def _run_step(self, trained: Tree, rest: Tree, x: Array, state: Any) -> Any:
+        return nnx.merge(self.graph, trained, rest).step(x, state)
 
     def _run_layers(self, trained: Tree, rest: Tree, inputs: Any, training: bool) -> Any:
         model = nnx.merge(self.graph, trained, rest)
@@ -127,6 +131,13 @@ class JaxLearner(BaseLearner):
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
         trained, rest = (self.trained, self.rest) if network == "online" else self.targets
         return np.asarray(self.program.forward(trained, rest, observations))
+
+    def _advance(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        values, after = self.program.advance(self.trained, self.rest, observations, dict(state))
+        last = np.asarray(values[self.network.output.name])
+        return last, {name: np.asarray(after[name]) for name in state}
 
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
         values = self.program.layers(self.trained, self.rest, dict(inputs), training=training)

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from triptych.backends._jax.layers import BUILDERS
+from triptych.backends._jax import layers, recurrent
 from triptych.errors import Unsupported
 from triptych.spec.network import Network
+
+BUILDERS = layers.BUILDERS | recurrent.BUILDERS
 
 
 class Model(nnx.Module):
@@ -52,3 +54,22 @@ class Model(nnx.Module):
                 options["use_running_average"] = not training
             values[name] = getattr(self, name)(*taken, **options)
         return values
+
+    def step(
+        self, x: Array, state: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return every node's output for one step of (batch, features), and the state after it."""
+        values = {self.input_name: x.astype(self.input_dtype)}
+        after: dict[str, Array] = {}
+        for name, inputs in self.wiring:
+            module = getattr(self, name)
+            taken = [values[source] for source in inputs]
+            if isinstance(module, recurrent.Recurrent):
+                own = {key: state[f"{name}/{key}"] for key in module.states}
+                own = module.step(taken[0], own)
+                after |= {f"{name}/{key}": value for key, value in own.items()}
+                values[name] = own["hidden"]
+            else:
+                options = {"use_running_average": True} if name in self.normed else {}
+                values[name] = module(*taken, **options)
+        return values, after

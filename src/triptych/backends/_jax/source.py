@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from flax import nnx
 
 from triptych.backends import sourcing
+from triptych.backends._jax import recurrent_source
 from triptych.backends.sourcing import Apply, Define, Site, Step, named, number
 from triptych.spec.layers.convolution import extent
 from triptych.spec.network import Network
 
 _IMPORTS = (
+    (r"\bjax\.", "import jax"),
     ("", "import jax.numpy as jnp"),
     ("", "from flax import nnx"),
     ("", "from jax import Array"),
@@ -53,6 +55,7 @@ def hard_sigmoid(x: Array, slope: float) -> Array:
     y = x * slope + 0.5
     return jnp.where(y > 0, jnp.where(y < 1, y, 1.0), 0.0)
 ''',
+    **recurrent_source.HELPERS,
 }
 _PLAIN = '{"dtype": dtype, "param_dtype": dtype, "rngs": rngs}'
 _EXACT = '{"dtype": dtype, "param_dtype": dtype, "precision": "highest", "rngs": rngs}'
@@ -121,6 +124,7 @@ _DEFINE: dict[str, Define] = {
     "layer_norm": _layer_norm,
     "embedding": lambda s: f"nnx.Embed({s.layer.size}, {s.layer.features}, **plain)",
     "dropout": lambda s: f"nnx.Dropout({number(s.layer.rate)}, rngs=rngs)",
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.define),
 }
 _DEFINE_COMMENTS = {
     "batch_norm": "momentum is the share of the kept statistics",
@@ -168,6 +172,7 @@ _APPLY: dict[str, Apply] = {
     "add": lambda s, a: Step(" + ".join(a)),
     "concatenate": lambda s, a: Step(f"jnp.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(axis=-1, keepdims=True)"),
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),
     "relu": named("nnx.relu({x})"),
     "relu6": named("nnx.relu6({x})"),
     "leaky_relu": named("leaky_relu({x}, slope={layer.slope})"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from triptych.backends._keras import layers
+from triptych.backends._keras import layers, recurrent
 from triptych.backends.reading import Reader, plain, unknown
 
 if TYPE_CHECKING:
@@ -84,4 +84,5 @@ _LAYERS: dict[type, Reader] = {
     keras.layers.Concatenate: plain("concatenate"),
     layers.Dueling: plain("dueling"),
     layers.Function: lambda layer: {"kind": layer.kind} | layer.constants,
+    **recurrent.READERS,
 }

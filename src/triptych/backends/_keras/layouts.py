@@ -1,13 +1,25 @@
 """Where each canonical array lives in Keras: the canonical layout is Keras' own.
 
-Transposed convolutions are the exception: theirs is (height, width, out, in).
+Transposed convolutions are the exception: theirs is (height, width, out, in). A recurrent layer's
+gates lie side by side on the last axis, an LSTM's i, f, c, o and a GRU's z, r, h; two biases are
+two rows.
 """
 
 from __future__ import annotations
 
-from triptych.backends.layout import Home, Homes
+from triptych.backends.layout import Home, Homes, gates
 
 _KERNEL, _BIAS = Home("kernel"), Home("bias")
+
+
+def _gated(*names: str) -> dict[str, Home]:
+    return {
+        **gates(names, "kernel", "cell.kernel", axis=-1),
+        **gates(names, "recurrent_kernel", "cell.recurrent_kernel", axis=-1),
+        **gates(names, "bias", "cell.bias", axis=-1, row=0),
+        **gates(names, "recurrent_bias", "cell.bias", axis=-1, row=1),
+    }
+
 
 HOMES: Homes = {
     "conv": {"kernel": _KERNEL, "bias": _BIAS},
@@ -21,4 +33,12 @@ HOMES: Homes = {
         "variance": Home("moving_variance"),
     },
     "layer_norm": {"scale": Home("gamma"), "offset": Home("beta")},
+    "elman": {
+        "kernel": Home("cell.kernel"),
+        "recurrent_kernel": Home("cell.recurrent_kernel"),
+        "bias": Home("cell.bias", row=0),
+        "recurrent_bias": Home("cell.bias", row=1),
+    },
+    "lstm": _gated("input", "forget", "cell", "output"),
+    "gru": _gated("update", "reset", "candidate") | {"candidate_bias": Home("cell.candidate_bias")},
 }

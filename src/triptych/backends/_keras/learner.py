@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from triptych.backends._keras.layers import Dropout
 from triptych.backends._keras.layouts import HOMES
 from triptych.backends._keras.namespace import TensorFlowNamespace
 from triptych.backends.base import BaseLearner, NativeBackend
-from triptych.backends.layout import Home
+from triptych.backends.layout import Home, join
 from triptych.backends.protocol import Batch
 
 XP = TensorFlowNamespace()
@@ -30,8 +31,9 @@ class KerasLearner(BaseLearner):
         self.models = {"online": online}
         if self.has_target:
             self.models["target"] = model.build(self.network, self.dtype)[0]
+        self.natives = self._natives()
         self.trained: list[Any] = [
-            self._array(*self._home(name), "online") for name in self.network.trainable
+            self._variable(node, attribute, "online") for node, attribute in self.natives
         ]
         self.optimizer = (
             rules.build(self.rule, self.trained, self.dtype) if self.rule is not None else None
@@ -40,6 +42,9 @@ class KerasLearner(BaseLearner):
             name: tf.function(lambda x, m=item: m(x, training=False))
             for name, item in self.models.items()
         }
+        self._compiled_step_forward = tf.function(
+            lambda x, state: model.step(self.network, self.model, x, state)
+        )
         self._compiled_layers = tf.function(self._run_layers)
         self._compiled_gradients = tf.function(self._differentiate)
         self._compiled_step = tf.function(self._learn)
@@ -54,8 +59,20 @@ class KerasLearner(BaseLearner):
         """Every constant read back from the live layers and the optimizer."""
         return factors.read(self)
 
-    def _array(self, node: str, home: Home, network: str) -> Any:
-        return getattr(self.models[network].get_layer(node), home.attribute)
+    def _variable(self, node: str, attribute: str, network: str) -> Any:
+        return attrgetter(attribute)(self.models[network].get_layer(node))
+
+    def _pieces(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        """One array per trained variable -> their parts by canonical name."""
+        owners = zip(self.natives.values(), arrays, strict=True)
+        return {n: self._home(n)[1].piece(array) for names, array in owners for n in names}
+
+    def _joined(self, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Native parts by canonical name -> one array per trained variable."""
+        return [
+            join(tuple(v.shape), self.dtype, [(self._home(n)[1], values[n]) for n in names])
+            for v, names in zip(self.trained, self.natives.values(), strict=True)
+        ]
 
     def _tensors(self, inputs: Batch) -> dict[str, Any]:
         return {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
@@ -101,7 +118,26 @@ class KerasLearner(BaseLearner):
     def _change(self, grads: list[Any], rate: Any) -> None:
         assert self.optimizer is not None and self.rule is not None
         self.optimizer.learning_rate.assign(rate)
-        self.optimizer.apply(rules.clip(grads, self.rule.clip), self.trained)
+        self.optimizer.apply(self._clip(grads), self.trained)
+
+    def _clip(self, grads: list[Any]) -> list[Any]:
+        """Clipped gradients; where each parameter has a norm of its own, part by part."""
+        assert self.rule is not None
+        if self.rule.clip.norm is None or len(grads) == len(self.network.trainable):
+            return rules.clip(grads, self.rule.clip)
+        pieces = self._pieces(grads)
+        clipped = dict(zip(pieces, rules.clip(list(pieces.values()), self.rule.clip), strict=True))
+        return [self._merged(names, clipped) for names in self.natives.values()]
+
+    def _merged(self, names: list[str], pieces: Mapping[str, Any]) -> Any:
+        """The inverse of :meth:`_pieces` for one variable, inside the compiled step."""
+        homes = {name: self._home(name)[1] for name in names}
+        rows = []
+        for row in sorted({home.row or 0 for home in homes.values()}):
+            own = [name for name in names if (homes[name].row or 0) == row]
+            own.sort(key=lambda name: homes[name].part or (0, 1))
+            rows.append(tf.concat([pieces[name] for name in own], axis=-1))
+        return rows[0] if len(rows) == 1 else tf.stack(rows)
 
     # --- what the base class asks for --------------------------------------------------------
 
@@ -110,6 +146,14 @@ class KerasLearner(BaseLearner):
             tf.convert_to_tensor(observations)
         ).numpy()
         return value
+
+    def _advance(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        kind = self.dtype if self.network.input.layer.values == "real" else "int32"  # type: ignore[attr-defined]
+        x = tf.cast(tf.convert_to_tensor(observations), kind)
+        last, after = self._compiled_step_forward(x, self._tensors(state))
+        return last.numpy(), {name: value.numpy() for name, value in after.items()}
 
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
         kept = self._statistics()
@@ -121,36 +165,41 @@ class KerasLearner(BaseLearner):
         kept = self._statistics()
         loss, grads = self._compiled_gradients(self._tensors(inputs))
         self._restore_statistics(kept)
-        pairs = zip(self.network.trainable, grads, strict=True)
-        return float(loss), {name: grad.numpy() for name, grad in pairs}
+        return float(loss), self._pieces([grad.numpy() for grad in grads])
 
     def _step(self, inputs: Batch, rate: float) -> Any:
         return self._compiled_step(self._tensors(inputs), tf.constant(rate, self.dtype))
 
     def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
-        grads = [tf.convert_to_tensor(gradients[name]) for name in self.network.trainable]
+        grads = [tf.convert_to_tensor(grad) for grad in self._joined(gradients)]
         self._compiled_change(grads, tf.constant(rate, self.dtype))
 
     def _read(self, node: str, home: Home, network: str) -> np.ndarray:
-        value: np.ndarray = self._array(node, home, network).numpy()
+        value: np.ndarray = home.piece(self._variable(node, home.attribute, network).numpy())
         return value
 
     def _write(self, values: dict[str, tuple[str, Home, np.ndarray]], network: str) -> None:
         for node, home, array in values.values():
-            self._array(node, home, network).assign(array)
+            variable = self._variable(node, home.attribute, network)
+            if not home.is_whole:
+                whole = np.array(variable.numpy())
+                home.piece(whole)[...] = array
+                array = whole
+            variable.assign(array)
 
     def _read_slot(self, slot: str, name: str) -> np.ndarray:
         assert self.optimizer is not None
-        place = self.network.trainable.index(name)
-        value: np.ndarray = self.optimizer.slot_variables[slot][place].numpy()
+        node, home = self._home(name)
+        place = list(self.natives).index((node, home.attribute))
+        value: np.ndarray = home.piece(self.optimizer.slot_variables[slot][place].numpy())
         return value
 
     def _write_slots(self, updates: int, values: dict[str, dict[str, np.ndarray]]) -> None:
         assert self.optimizer is not None
         self.optimizer.iterations.assign(updates)
         for slot, arrays in values.items():
-            for place, name in enumerate(self.network.trainable):
-                self.optimizer.slot_variables[slot][place].assign(arrays[name])
+            for place, array in enumerate(self._joined(arrays)):
+                self.optimizer.slot_variables[slot][place].assign(array)
 
     def _statistics(self) -> list[np.ndarray]:
         """Copies of the running statistics."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import keras
 
-from triptych.backends._keras.layers import BUILDERS
+from triptych.backends._keras import layers, recurrent
 from triptych.errors import Unsupported
 from triptych.spec.network import Network
+
+BUILDERS = layers.BUILDERS | recurrent.BUILDERS
 
 
 def build(network: Network, dtype: str) -> tuple[keras.Model, keras.Model]:
@@ -29,3 +31,28 @@ def build(network: Network, dtype: str) -> tuple[keras.Model, keras.Model]:
         values[node.name] = layer(taken[0] if len(taken) == 1 else taken)
     model = keras.Model(start, values[network.output.name], name="online")
     return model, keras.Model(start, values, name="layers")
+
+
+def step(
+    network: Network, model: keras.Model, x: Any, state: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """Return the model's output for one step of (batch, features), and the state after it.
+
+    Layers were built for sequences, and some insist on an axis of time: here it has one step.
+    """
+    values: dict[str, Any] = {network.input.name: x[:, None]}
+    after: dict[str, Any] = {}
+    for node in network.nodes[1:]:
+        layer = model.get_layer(node.name)
+        taken = [values[name] for name in node.inputs]
+        if isinstance(layer, recurrent.OverTime):
+            prefix = f"{node.name}/"
+            own = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            own = layer.step(taken[0][:, 0], own)
+            after |= {f"{prefix}{key}": value for key, value in own.items()}
+            hidden = own["hidden"]
+            values[node.name] = hidden[:, None] if layer.return_sequences else hidden
+        else:
+            values[node.name] = layer(taken[0] if len(taken) == 1 else taken, training=False)
+    last = values[network.output.name]
+    return last[:, 0] if len(network.shapes[network.output.name]) == 2 else last, after

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from triptych.backends import sourcing
+from triptych.backends._keras import recurrent_source
 from triptych.backends.sourcing import Apply, Define, Site, Step, named, number
 from triptych.spec.layers.convolution import Amounts, extent
 from triptych.spec.network import Network
@@ -90,6 +91,7 @@ def hard_sigmoid(x: keras.KerasTensor, slope: float) -> keras.KerasTensor:
     y = x * slope + 0.5
     return ops.where(y > 0, ops.where(y < 1, y, ops.ones_like(y)), ops.zeros_like(y))
 ''',
+    **recurrent_source.HELPERS,
 }
 _NONE: Amounts = ((0, 0), (0, 0))
 
@@ -163,6 +165,7 @@ _DEFINE: dict[str, Define] = {
     "layer_norm": _layer_norm,
     "embedding": lambda s: f"layers.Embedding({s.layer.size}, {s.layer.features}, {_named(s)})",
     "dropout": lambda s: f"layers.Dropout({number(s.layer.rate)}, {_named(s)})",
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.define),
 }
 _DEFINE_COMMENTS = {
     "batch_norm": "momentum is the share of the kept statistics",
@@ -255,6 +258,7 @@ _APPLY: dict[str, Apply] = {
     "add": lambda s, a: Step(" + ".join(a)),
     "concatenate": lambda s, a: Step(f"ops.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": _dueling,
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),
     "relu": _made('Activation("relu"'),
     "relu6": _made('Activation("relu6"'),
     "leaky_relu": named("leaky_relu({x}, slope={layer.slope})"),

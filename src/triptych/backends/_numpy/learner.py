@@ -9,7 +9,7 @@ import numpy as np
 
 from triptych.backends._numpy import differences, factors, rules, source
 from triptych.backends._numpy.layouts import HOMES
-from triptych.backends._numpy.model import Model, run
+from triptych.backends._numpy.model import Model, run, step
 from triptych.backends._numpy.namespace import NumpyNamespace, Replay
 from triptych.backends.base import BaseLearner, NativeBackend
 from triptych.backends.layout import Home
@@ -106,6 +106,12 @@ class NumpyLearner(BaseLearner):
 
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
         return self.models[network](observations)
+
+    def _advance(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Arrays]:
+        values, after = step(self.network, self.model.arrays, observations, dict(state))
+        return values[self.network.output.name], after
 
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
         x = inputs["observation"]

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from triptych.backends._numpy.layers import FORWARD, masked, training_batch_norm
+from triptych.backends._numpy import layers, recurrent
+from triptych.backends._numpy.layers import masked, training_batch_norm
 from triptych.errors import Unsupported
-from triptych.spec.layers import BatchNorm, Dropout
+from triptych.spec.layers import BatchNorm, Dropout, Recurrent
 from triptych.spec.network import Network, Node
 
 Arrays = dict[str, np.ndarray]
+FORWARD = layers.FORWARD | recurrent.FORWARD
 
 
 class Model:
@@ -57,6 +59,25 @@ def run(
         else:
             values[node.name] = FORWARD[node.layer.kind](node.layer, own, inputs)
     return values, moved
+
+
+def step(network: Network, arrays: Arrays, x: np.ndarray, state: Arrays) -> tuple[Arrays, Arrays]:
+    """Return every node's output for one step of (batch, features), and the state after it.
+
+    ``state`` holds ``<node>/hidden`` and, for an LSTM, ``<node>/cell``; inference mode.
+    """
+    real = network.input.layer.values == "real"  # type: ignore[attr-defined]
+    values = {network.input.name: np.asarray(x).astype(np.float64 if real else np.int64)}
+    after: Arrays = {}
+    for node in network.nodes[1:]:
+        inputs, own = [values[name] for name in node.inputs], _own(node, arrays)
+        if isinstance(node.layer, Recurrent):
+            moved = recurrent.advance(node.layer, own, inputs[0], _own(node, state))
+            after |= {f"{node.name}/{name}": array for name, array in moved.items()}
+            values[node.name] = moved["hidden"]
+        else:
+            values[node.name] = FORWARD[node.layer.kind](node.layer, own, inputs)
+    return values, after
 
 
 def _own(node: Node, arrays: Arrays) -> dict[str, Any]:

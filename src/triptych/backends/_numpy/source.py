@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from triptych.backends import sourcing
+from triptych.backends._numpy import recurrent_source
 from triptych.backends.sourcing import Apply, Site, Step, named, number
 from triptych.spec.layers import SELU
 from triptych.spec.network import Network
@@ -134,6 +135,7 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
     x = x - x.max(axis=-1, keepdims=True)
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 ''',
+    **recurrent_source.HELPERS,
 }
 
 
@@ -208,6 +210,7 @@ _APPLY: dict[str, Apply] = {
     "add": lambda s, a: Step(" + ".join(a)),
     "concatenate": lambda s, a: Step(f"np.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(axis=-1, keepdims=True)"),
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),
     "relu": named("np.maximum({x}, 0.0)"),
     "relu6": named("np.clip({x}, 0.0, 6.0)"),
     "leaky_relu": named("leaky_relu({x}, slope={layer.slope})"),

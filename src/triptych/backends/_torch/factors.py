@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from triptych.backends._torch import layers
+from triptych.backends._torch import layers, recurrent
 from triptych.backends._torch.rules import Pinned
 from triptych.backends.reading import Reader, plain, unknown
 
@@ -93,6 +93,7 @@ _LAYERS: dict[type[nn.Module], Reader] = {
     layers.Softplus: plain("softplus"),
     nn.Softmax: plain("softmax"),
     nn.LogSoftmax: plain("log_softmax"),
+    **recurrent.READERS,
 }
 
 

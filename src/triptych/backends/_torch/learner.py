@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from triptych.backends._torch.layouts import HOMES
 from triptych.backends._torch.model import Model
 from triptych.backends._torch.namespace import TorchNamespace
 from triptych.backends.base import BaseLearner, NativeBackend
-from triptych.backends.layout import Home
+from triptych.backends.layout import Home, join
 from triptych.backends.protocol import Batch
 
 XP = TorchNamespace()
@@ -30,8 +31,9 @@ class TorchLearner(BaseLearner):
         self.models = {"online": Model(self.network, native).eval()}
         if self.has_target:
             self.models["target"] = Model(self.network, native).eval()
+        self.natives = self._natives()
         self.trained: list[nn.Parameter] = [
-            self._array(*self._home(name), "online") for name in self.network.trainable
+            getattr(self.model.get_submodule(node), attribute) for node, attribute in self.natives
         ]
         self.optimizer = rules.build(self.rule, self.trained) if self.rule else None
 
@@ -45,7 +47,22 @@ class TorchLearner(BaseLearner):
         return factors.read(self)
 
     def _array(self, node: str, home: Home, network: str) -> Any:
-        return getattr(self.models[network].get_submodule(node), home.attribute)
+        return home.piece(getattr(self.models[network].get_submodule(node), home.attribute))
+
+    def _pieces(self, arrays: Sequence[Tensor]) -> dict[str, Tensor]:
+        """One array per trained parameter -> views of their parts by canonical name."""
+        owners = zip(self.natives.values(), arrays, strict=True)
+        return {n: self._home(n)[1].piece(array) for names, array in owners for n in names}
+
+    def _joined(self, values: Mapping[str, np.ndarray]) -> list[Tensor]:
+        """Native parts by canonical name -> one array per trained parameter."""
+        return [
+            # Fused optimizers read raw memory: strides must be the parameter's own.
+            torch.tensor(
+                join(tuple(p.shape), self.dtype, [(self._home(n)[1], values[n]) for n in names])
+            )
+            for p, names in zip(self.trained, self.natives.values(), strict=True)
+        ]
 
     def _tensors(self, inputs: Batch) -> dict[str, Tensor]:
         return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in inputs.items()}
@@ -54,6 +71,15 @@ class TorchLearner(BaseLearner):
         with torch.inference_mode():
             x = torch.from_numpy(np.ascontiguousarray(observations))
             return self.models[network](x).numpy()
+
+    def _advance(
+        self, observations: np.ndarray, state: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(observations))
+            values, after = self.model.step(x, self._tensors(state))
+        last = values[self.network.output.name].numpy()
+        return last, {name: value.numpy() for name, value in after.items()}
 
     def _layer_outputs(self, inputs: Batch, training: bool) -> dict[str, np.ndarray]:
         model, tensors = self.model, self._tensors(inputs)
@@ -83,9 +109,9 @@ class TorchLearner(BaseLearner):
         loss = self._objective(self._tensors(inputs))
         grads = torch.autograd.grad(loss, self.trained, allow_unused=True)
         self._restore_buffers(kept)
-        pairs = zip(self.network.trainable, self.trained, grads, strict=True)
-        found = {n: (torch.zeros_like(p) if g is None else g).numpy() for n, p, g in pairs}
-        return float(loss.detach()), found
+        pairs = zip(self.trained, grads, strict=True)
+        full = [torch.zeros_like(p) if g is None else g for p, g in pairs]
+        return float(loss.detach()), {n: g.numpy() for n, g in self._pieces(full).items()}
 
     def _step(self, inputs: Batch, rate: float) -> Tensor:
         loss = self._objective(self._tensors(inputs))
@@ -96,9 +122,8 @@ class TorchLearner(BaseLearner):
         return loss.detach()
 
     def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
-        for param, name in zip(self.trained, self.network.trainable, strict=True):
-            # Fused optimizers read raw memory: strides must be the parameter's own.
-            param.grad = torch.tensor(np.ascontiguousarray(gradients[name]))
+        for param, grad in zip(self.trained, self._joined(gradients), strict=True):
+            param.grad = grad
         self._change(rate)
 
     def _change(self, rate: float) -> None:
@@ -106,10 +131,18 @@ class TorchLearner(BaseLearner):
         for param in self.trained:
             if param.grad is None:
                 param.grad = torch.zeros_like(param)
-        rules.clip(self.trained, self.rule.clip)
+        rules.clip(self._clipped(), self.rule.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+
+    def _clipped(self) -> list[Any]:
+        """What is clipped: the parameters, or their parts where each has a norm of its own."""
+        assert self.rule is not None
+        if self.rule.clip.norm is None or len(self.trained) == len(self.network.trainable):
+            return self.trained
+        grads = [param.grad for param in self.trained if param.grad is not None]
+        return [SimpleNamespace(grad=view) for view in self._pieces(grads).values()]
 
     def _read(self, node: str, home: Home, network: str) -> np.ndarray:
         return self._array(node, home, network).detach().numpy()
@@ -121,23 +154,25 @@ class TorchLearner(BaseLearner):
 
     def _read_slot(self, slot: str, name: str) -> np.ndarray:
         assert self.optimizer is not None and self.rule is not None
-        param = self.trained[self.network.trainable.index(name)]
+        node, home = self._home(name)
+        param = self.trained[list(self.natives).index((node, home.attribute))]
         value = self.optimizer.state[param].get(rules.STATE_KEYS[slot])
         if value is None:
-            return np.full(tuple(param.shape), getattr(self.rule, "initial", 0.0), self.dtype)
-        return value.detach().numpy()
+            shape = tuple(home.piece(param).shape)
+            return np.full(shape, getattr(self.rule, "initial", 0.0), self.dtype)
+        return home.piece(value).detach().numpy()
 
     def _write_slots(self, updates: int, values: dict[str, dict[str, np.ndarray]]) -> None:
         assert self.optimizer is not None
         counts_in_tensor = isinstance(self.optimizer, torch.optim.Adam)
-        for param, name in zip(self.trained, self.network.trainable, strict=True):
+        for param in self.trained:
             state = self.optimizer.state[param]
             state.clear()
-            if updates == 0:
-                continue
-            state["step"] = torch.tensor(float(updates)) if counts_in_tensor else updates
-            for slot, arrays in values.items():
-                state[rules.STATE_KEYS[slot]] = torch.tensor(np.ascontiguousarray(arrays[name]))
+            if updates > 0:
+                state["step"] = torch.tensor(float(updates)) if counts_in_tensor else updates
+        for slot, arrays in values.items() if updates > 0 else ():
+            for param, full in zip(self.trained, self._joined(arrays), strict=True):
+                self.optimizer.state[param][rules.STATE_KEYS[slot]] = full
 
     def _buffers(self) -> dict[str, Tensor]:
         """Copies of the running statistics."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from triptych.backends._torch.layers import BUILDERS
+from triptych.backends._torch import layers, recurrent
 from triptych.errors import Unsupported
 from triptych.spec.network import Network
+
+BUILDERS = layers.BUILDERS | recurrent.BUILDERS
 
 
 class Model(nn.Module):
@@ -46,3 +48,22 @@ class Model(nn.Module):
                 taken.append((masks or {}).get(f"mask/{name}"))
             values[name] = module(*taken)
         return values
+
+    def step(
+        self, x: Tensor, state: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return every node's output for one step of (batch, features), and the state after it."""
+        values = {self.input_name: x.to(self.input_dtype)}
+        after: dict[str, Tensor] = {}
+        for name, inputs in self.wiring:
+            module = self.get_submodule(name)
+            taken = [values[source] for source in inputs]
+            if isinstance(module, recurrent.MODULES):
+                prefix = f"{name}/"
+                own = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+                own = module.step(taken[0], own)
+                after |= {f"{prefix}{key}": value for key, value in own.items()}
+                values[name] = own["hidden"]
+            else:
+                values[name] = module(*taken)
+        return values, after

@@ -13,7 +13,9 @@ from typing import Any
 from torch import nn
 
 from triptych.backends import sourcing
+from triptych.backends._torch import recurrent_source
 from triptych.backends.sourcing import Apply, Define, Site, Step, named, number
+from triptych.spec.layers import Recurrent
 from triptych.spec.layers.convolution import Amounts
 from triptych.spec.network import Network
 
@@ -58,6 +60,7 @@ def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)) everywhere; F.softplus turns into x above a threshold."""
     return torch.logaddexp(x, torch.zeros_like(x))
 ''',
+    **recurrent_source.HELPERS,
 }
 
 
@@ -131,6 +134,7 @@ _DEFINE: dict[str, Define] = {
     ),
     "embedding": lambda s: f"nn.Embedding({s.layer.size}, {s.layer.features}, dtype=dtype)",
     "dropout": lambda s: f"nn.Dropout(p={number(s.layer.rate)})",
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.define),
 }
 _DEFINE_COMMENTS = {"batch_norm": "momentum is the share of the new statistics, not of the kept"}
 
@@ -238,6 +242,7 @@ _APPLY: dict[str, Apply] = {
     "add": lambda s, a: Step(" + ".join(a)),
     "concatenate": lambda s, a: Step(f"torch.cat(({', '.join(a)}), dim={_axis(s)})"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(dim=-1, keepdim=True)"),
+    **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),
     "relu": named("F.relu({x})"),
     "relu6": named("F.relu6({x})"),
     "leaky_relu": named("F.leaky_relu({x}, negative_slope={layer.slope})"),
@@ -305,7 +310,9 @@ def _entry(network: Network) -> list[str]:
     owner = sourcing.first_with_params(network)
     if sourcing.is_index(network):
         return ["x = x.long()"]
-    line = f"x = x.to({f'self.{owner}.weight' if owner else 'self'}.dtype)"
+    over_time = owner is not None and isinstance(network.by_name[owner].layer, Recurrent)
+    weight = "weight_ih_l0" if over_time else "weight"
+    line = f"x = x.to({f'self.{owner}.{weight}' if owner else 'self'}.dtype)"
     if not sourcing.is_planar(network) or len(network.shapes[network.input.name]) != 3:
         return [line]
     return sourcing.comment(f"{line}.{_FIRST}", "PyTorch wants channels first")

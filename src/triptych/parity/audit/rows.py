@@ -16,7 +16,6 @@ from triptych.parity.sides import Side
 from triptych.runs.folder import RunFolder
 from triptych.spec import catalogue
 
-
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "optimizer.bias_correction": (True,),
     "loss.factor": (1.0,),

@@ -2,8 +2,8 @@
 
 A layer says what it computes (every constant pinned), which shapes it takes and gives, and which
 parameters it has in the canonical layout. How a framework computes it is in the backends. Adding a
-layer: a class in one of these files, and its builder in each backend's ``layers.py``. Recurrent
-layers, on (time, features), get a file of their own beside these.
+layer: a class in one of these files, and its builder in each backend's ``layers.py``, or
+``recurrent.py`` for those over (time, features).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from triptych.spec.layers.core import Dense, Dropout, Embedding, Flatten, Input,
 from triptych.spec.layers.merge import Add, Concatenate, Dueling
 from triptych.spec.layers.normalisation import BatchNorm, LayerNorm
 from triptych.spec.layers.pooling import AveragePool, MaxPool
+from triptych.spec.layers.recurrent import GRU, LSTM, Elman, Recurrent
 
 LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
@@ -36,14 +37,16 @@ LAYERS: dict[str, type[Layer]] = {
         *(Input, Rescale, Conv, ConvTranspose, Dense, Flatten, MaxPool, AveragePool),
         *(BatchNorm, LayerNorm, Dropout, Embedding, Add, Concatenate, Dueling),
         *(ReLU, ReLU6, LeakyReLU, ELU, SELU, GELU, SiLU, Sigmoid, HardSigmoid, Tanh),
-        *(Softplus, Softmax, LogSoftmax),
+        *(Softplus, Softmax, LogSoftmax, Elman, LSTM, GRU),
     )
 }
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
     "LAYERS",
+    "LSTM",
     "SELU",
     "Activation",
     "Add",
@@ -55,6 +58,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Dueling",
+    "Elman",
     "Embedding",
     "Flatten",
     "HardSigmoid",
@@ -67,6 +71,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "ReLU6",
+    "Recurrent",
     "Rescale",
     "Shape",
     "SiLU",

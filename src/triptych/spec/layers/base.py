@@ -19,13 +19,15 @@ class Parameter:
     """One array of a layer in the canonical layout.
 
     ``fan_in`` and ``fan_out`` count the connections of one output and one input unit (Glorot and
-    Bengio 2010); ``trainable`` is false for running statistics.
+    Bengio 2010); ``trainable`` is false for running statistics; ``role`` says which distribution
+    of ``initial.py`` it is drawn from, where that is not its local name.
     """
 
     shape: Shape
     fan_in: int = 1
     fan_out: int = 1
     trainable: bool = True
+    role: str = ""
 
     @property
     def size(self) -> int:
