@@ -44,8 +44,8 @@ def text_of(found: Audit, everything: bool = False) -> str:
     rows = found.rows if everything else found.different
     lines = [f"left   {found.left}", f"right  {found.right}", ""]
     lines += _table(rows) if rows else []
-    for row in found.different:
-        lines += ["", *_advice(row)]
+    for page in dict.fromkeys(row.page for row in found.different):
+        lines += ["", *_advice([row for row in found.different if row.page == page])]
     lines += ["", *(f"note: {note}" for note in found.notes)] if found.notes else []
     return "\n".join([*lines, "", sentence(found)])
 
@@ -55,9 +55,9 @@ def sentence(found: Audit) -> str:
     count = len(found.different)
     if not count:
         return f"Equal: all {len(found.rows)} factors"
-    names = ", ".join(row.factor for row in found.different[:3])
-    more = f" and {count - 3} more" if count > 3 else ""
-    return f"Different: {count} of {len(found.rows)} factors, {names}{more}"
+    names = list(dict.fromkeys(row.page or row.factor for row in found.different))
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"Different: {count} of {len(found.rows)} factors: {', '.join(names[:5])}{more}"
 
 
 def _table(rows: tuple[Row, ...]) -> list[str]:
@@ -78,11 +78,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
-def _advice(row: Row) -> list[str]:
-    """Return a difference's lines: what it does, what to change, where to read on."""
+def _advice(rows: list[Row]) -> list[str]:
+    """Return the lines on differences of one page: what they do, what to change, where to read."""
+    first = rows[0]
     width = max(60, min(100, shutil.get_terminal_size().columns))
-    more = f"more: triptych explain {row.page}" if row.page else ""
-    said = [f"{row.factor}: {row.left} and {row.right}", row.matters, row.fix, more]
+    names = ", ".join(row.factor for row in rows)
+    values = f": {first.left} and {first.right}" if len(rows) == 1 else ""
+    more = f"more: triptych explain {first.page}" if first.page else ""
+    said = [f"{names}{values}", first.matters, first.fix, more]
     return [
         line
         for number, text in enumerate(said)

@@ -205,6 +205,11 @@ class KerasNative(BaseNative):
         self.updates += 1
         return loss
 
+    def redraw(self) -> Params | None:
+        """Return the params of a second call of the user's function; None if they are the same."""
+        with _floatx(self.dtype):
+            return super().redraw()
+
     def play(
         self, gradients: Sequence[Params], start: Params | None = None, first: int = 0
     ) -> list[Params]:

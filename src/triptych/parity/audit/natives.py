@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from triptych.backends.native import Native, NativeNode
 from triptych.backends.protocol import Params
 from triptych.errors import TriptychError
 from triptych.parity.probing import initialisers, losses, rules
+from triptych.parity.probing.initialisers import Found
 from triptych.parity.probing.rules import Identified, Play
 from triptych.spec.layers import Parameter
 
@@ -38,6 +39,7 @@ class Facts:
         notes: what could not be seen, and what contradicts itself.
         framework: in whose words the side is changed: a framework's, or a recipe's.
         schedule: the rate by the count of updates made, where it is known as a function.
+        drawn: what was told of each initialiser that was told from values, by audit key.
     """
 
     factors: Factors
@@ -46,6 +48,7 @@ class Facts:
     notes: tuple[str, ...] = ()
     framework: str = "triptych"
     schedule: Callable[[int], float] | None = None
+    drawn: Mapping[str, Found] = field(default_factory=dict)
 
 
 def of_native(native: Native) -> Facts:
@@ -54,9 +57,10 @@ def of_native(native: Native) -> Facts:
     rule, notes = _rule(native)
     probed = rules.factors(rule) if rule.rule != "unknown" else {}
     notes += _contradictions(read, probed)
-    found = read | _loss(native, read) | probed | _initial(native)
+    drawn = _initial(native)
+    found = read | _loss(native, read) | probed | {key: own.text for key, own in drawn.items()}
     told = tuple(f"{native.where}: {note}" for note in notes)
-    return Facts(found, rule, _norm(native), told, native.framework)
+    return Facts(found, rule, _norm(native), told, native.framework, drawn=drawn)
 
 
 def _rule(native: Native) -> tuple[Identified, tuple[str, ...]]:
@@ -161,7 +165,21 @@ def _norm(native: Native) -> float:
     return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients.values()))
 
 
-def _initial(native: Native) -> Factors:
+def alike(left: Found, right: Found) -> bool:
+    """Whether two initialisers told from values may be one.
+
+    Names without numbers are compared as names; others in shape, and in scale within errors.
+    """
+    if left.scale == 0.0 or right.scale == 0.0:
+        return left.text == right.text
+    if left.told and right.told and not (left.constants or right.constants):
+        return left.text in right.alternatives or right.text in left.alternatives
+    shapes = [set(map(initialisers.shape_of, found.alternatives)) for found in (left, right)]
+    apart = abs(left.scale - right.scale)
+    return bool(shapes[0] & shapes[1]) and apart <= 4.0 * math.hypot(left.error, right.error)
+
+
+def _initial(native: Native) -> dict[str, Found]:
     """Return the distribution of every trainable array, told from one or two draws of it."""
     draws = [params for params in (native.params(), native.redraw()) if params is not None]
     found = {}
@@ -169,8 +187,7 @@ def _initial(native: Native) -> Factors:
         for local in node.trainable:
             name = f"{node.name}/{local}"
             sample = [_some(draw[name]) for draw in draws]
-            told = initialisers.identify(sample, parameter_of(node, local))
-            found[f"{name}.initial"] = told.text
+            found[f"{name}.initial"] = initialisers.identify(sample, parameter_of(node, local))
     return found
 
 

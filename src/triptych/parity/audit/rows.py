@@ -154,10 +154,20 @@ def _lack_counts(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) ->
 def _row(key: str, left: Facts, right: Facts, a: Any, b: Any) -> Row:
     page = catalogue.of_key(_page_key(key, left, right), a, b)
     name = page.name if page else None
-    if close(a, b):
+    if _same(key, left, right, a, b):
         return Row(key, a, b, True, page=name)
     update, sentence = when(key, left, right)
     return Row(key, a, b, False, sentence, update, _fix(key, a, page, right.framework), name)
+
+
+def _same(key: str, left: Facts, right: Facts, a: Any, b: Any) -> bool:
+    """Whether two values are one, initialisers as far as their values tell."""
+    drawn = [side.drawn[key] for side in (left, right) if key in side.drawn]
+    if len(drawn) == 2:
+        return natives.alike(*drawn)
+    if drawn:
+        return a in drawn[0].alternatives or b in drawn[0].alternatives or a == b
+    return close(a, b)
 
 
 def _page_key(key: str, left: Facts, right: Facts) -> str:

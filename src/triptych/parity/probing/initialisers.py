@@ -86,7 +86,7 @@ class Found:
         if self.name == "not told apart":
             names = self.alternatives
             if len(names) > 3:
-                names = tuple(dict.fromkeys(_word(name) for name in names))
+                names = tuple(dict.fromkeys(shape_of(name) for name in names))
             return f"not told apart: {' or '.join(names)}, {about}"
         if self.name == "unknown":
             return f"unknown, {about}"
@@ -94,11 +94,14 @@ class Found:
         return " ".join([self.name, *(["about"] if self.rough else []), *numbers])
 
 
-def _word(text: str) -> str:
-    """The shape of a named distribution, for a list too long to read."""
+def shape_of(text: str) -> str:
+    """Return the shape of a named distribution: ``uniform``, ``normal``, ``truncated normal``, or
+    the first word of what is none of these."""
     if "uniform" in text:
         return "uniform"
-    return "normal" if text.startswith("normal") else "truncated normal"
+    if text.startswith("normal"):
+        return "normal"
+    return "truncated normal" if "normal" in text or "truncated" in text else text.split()[0]
 
 
 @dataclass(frozen=True)
