@@ -47,7 +47,7 @@ def test_the_installed_frameworks_answer_as_committed(rows: list[dict[str, Any]]
 
 
 def test_every_row_has_a_page_to_be_explained_by(rows: list[dict[str, Any]]) -> None:
-    known = {factor.slug for factor in factors()}
+    known = {factor.name for factor in factors()}
     assert {row["factor"] for row in rows} <= known
 
 
