@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from terminal import triptych
+from terminal import Answer, triptych
 
 TRAIN = """
 import torch
 from torch import nn
 
-def make(slope, units=6):
+def make(slope):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, units), nn.LeakyReLU(slope), nn.Linear(units, 2))
+    model = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(slope), nn.Linear(6, 2))
     return {
         "model": model,
         "optimizer": torch.optim.Adam(model.parameters(), 0.01),
@@ -27,9 +27,6 @@ def setup():
 
 def steeper():
     return make(0.2)
-
-def wider():
-    return make(0.01, 7)
 """
 
 
@@ -40,36 +37,23 @@ def train(tmp_path: Path) -> Path:
     return path
 
 
-def verify(train: Path, right: str, *more: str) -> tuple[int, str, str]:
-    done = triptych(
-        "verify",
-        "--left",
-        f"{train}:setup",
-        "--right",
-        f"{train}:{right}",
-        "--updates",
-        "20",
-        *more,
-    )
-    return done.returncode, done.stdout, done.stderr
+def verify(train: Path, right: str, *more: str) -> Answer:
+    sides = ["--left", "train.py:setup", "--right", f"train.py:{right}", "--updates", "20"]
+    return triptych("verify", *sides, *more, folder=train.parent)
 
 
-def test_equal_code_passes(train: Path, tmp_path: Path) -> None:
-    code, out, _ = verify(train, "setup", "--json", "--out", str(tmp_path / "proof.json"))
-    found = json.loads(out)
-    assert code == 0 and found["passed"] and len(found["rungs"]) == 14
+def test_equal_code_passes(train: Path) -> None:
+    answer = verify(train, "setup", "--json", "--out", "proof.json")
+    found = answer.json
+    assert answer.code == 0 and found["passed"] and len(found["rungs"]) == 14
     assert found["updates"] == 20 and found["frameworks"] == ["torch", "torch"]
-    assert json.loads((tmp_path / "proof.json").read_text())["passed"]
+    assert json.loads((train.parent / "proof.json").read_text())["passed"]
 
 
 def test_a_slope_is_named(train: Path) -> None:
-    code, out, _ = verify(train, "steeper", "--dtype", "float64")
-    assert code == 1 and "dense1.activation: leaky_relu slope 0.01 and leaky_relu slope 0.2" in out
-
-
-def test_sizes_that_do_not_fit_are_listed(train: Path) -> None:
-    code, out, _ = verify(train, "wider", "--dtype", "float64")
-    assert code == 1 and "left dense1/kernel is (3, 6) but right dense1/kernel is (3, 7)" in out
+    answer = verify(train, "steeper", "--dtype", "float64")
+    assert answer.code == 1
+    assert "dense1.activation: leaky_relu slope 0.01 and leaky_relu slope 0.2" in answer.out
 
 
 WRONG = {
@@ -84,7 +68,6 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_request_is_one_sentence(wrong: str) -> None:
+def test_a_wrong_request_is_one_sentence(wrong: str, tmp_path: Path) -> None:
     words, message = WRONG[wrong]
-    done = triptych("verify", *words)
-    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert message in triptych("verify", *words, folder=tmp_path).check_refused()

@@ -115,16 +115,17 @@ def test_a_stated_difference_is_confirmed_by_numbers_or_said_to_be_untested() ->
 
 def test_fewer_digits_in_float32_are_named() -> None:
     subject = named(SUBJECT)
-    half = patched("dense1", lambda module, own, x: _short(own(x[0].half().float())))
+
+    def short(module: Any, own: Any, inputs: Any) -> Any:
+        kernel = module.weight.half().float()
+        return inputs[0].half().float() @ kernel.T + module.bias
+
     left = record.make(subject, "a", "float32", backend_learner("torch"), envelope=False)
-    right = record.make(subject, "b", "float32", changed(touch=half), envelope=False)
+    build = changed(touch=patched("dense1", short))
+    right = record.make(subject, "b", "float32", build, envelope=False)
     right = replace(right, factors=left.factors)
     causes = diagnose(subject, left, right, rungs.climb(subject, left, right)).causes
     assert [(cause.factor, cause.where) for cause in causes] == [("dtype", "dense1")]
-
-
-def _short(y: Any) -> Any:
-    return y
 
 
 def test_a_certificate_carries_and_prints_the_causes() -> None:

@@ -84,7 +84,7 @@ def answer_the_same(subject: Any, left: Any, right: Any, verdicts: Any, builds: 
 
 def test_a_diagnosis_that_always_answers_the_same_fails() -> None:
     chosen = [fault(name) for name in QUICK[:3]]
-    card = Scorecard(tuple(bank.examine(item, answer_the_same) for item in chosen), 0)
+    card = Scorecard(tuple(bank.examine(item, answer_the_same) for item in chosen), ())
     assert card.detected == 3 and card.named == 0 and not card.passed
 
 
@@ -92,12 +92,12 @@ def test_a_fault_that_does_nothing_is_not_detected() -> None:
     harmless = replace(fault("slope 0.01 for 0.2"), touch=None)
     row = bank.examine(harmless)
     assert row.rung is None and row.named == "" and not row.detected
-    assert not Scorecard((row,), 0).passed
+    assert not Scorecard((row,), ()).passed
 
 
 def test_a_fault_on_the_wrong_rung_does_not_count() -> None:
     row = Row("x", "a-b", 5, 2, "epsilon", "epsilon")
-    card = Scorecard((row, replace(row, rung=2)), 0)
+    card = Scorecard((row, replace(row, rung=2)), ())
     assert (card.detected, card.named, card.passed) == (1, 1, False)
     two = replace(row, rung=2, named="epsilon and bias")
     assert two.detected and not two.right
@@ -105,9 +105,9 @@ def test_a_fault_on_the_wrong_rung_does_not_count() -> None:
 
 def test_a_false_alarm_fails_the_card() -> None:
     good = Row("x", "a-b", 2, 2, "epsilon", "epsilon")
-    assert Scorecard((good,), 1).passed
+    assert Scorecard((good,), (0,)).passed
     alarm: Any = type("Alarm", (), {"number": 0})()
-    assert not Scorecard((good,), 1, (alarm,)).passed
+    assert not Scorecard((good,), (0,), (alarm,)).passed
 
 
 def test_faults_are_chosen_by_pattern() -> None:

@@ -1,6 +1,6 @@
 """Rung 0 bites: a fault that is built into a side shows in what its live objects say.
 
-That the same faults are found and named where a side hides them is tested in ``test_fault_bank.py``.
+That the same faults are found where a side hides them is tested in ``test_fault_bank.py``.
 """
 
 from __future__ import annotations
@@ -51,9 +51,8 @@ def said_by(learner: Any, name: str) -> Record:
 def test_a_fault_said_aloud_turns_rung_0_red(name: str) -> None:
     fault: Fault = next(fault for fault in FAULTS if fault.name == name)
     subject = named(fault.problem)
-    args = (subject, subject.params, subject.rule, "float64")
     sides = [
-        said_by(build(*args), side)
+        said_by(build(subject, subject.params, subject.rule, "float64"), side)
         for side, build in (("left", backend_learner(fault.sick)), ("right", fault.build()))
     ]
     found = differences(*sides)

@@ -92,6 +92,21 @@ def test_a_played_gradient_is_an_update(own: Native) -> None:
     assert not np.array_equal(after["batch_norm1/mean"], start()["batch_norm1/mean"])
 
 
+def test_a_counter_can_begin_late() -> None:
+    """Without slots, but with the bias correction of the 101st update, Adam's step is small."""
+    torch, jax = native("torch"), native("jax")
+    for side in (torch, jax):
+        side.restart(start())
+    gradient = torch.gradients(torch.batch)
+    late, other = (side.play([gradient], first=100)[0] for side in (torch, jax))
+    early = torch.play([gradient])[0]
+    for name in torch.trainable:
+        assert relative(late[name], other[name]) <= 1e-12
+    moved = [np.abs(p["dense2/kernel"] - start()["dense2/kernel"]).max() for p in (early, late)]
+    first, second = 0.1 / (1 - 0.9**101), 0.001 / (1 - 0.999**101)
+    assert moved[1] / moved[0] == pytest.approx(first / second**0.5, rel=1e-3)
+
+
 def test_it_begins_again_exactly(own: Native) -> None:
     def train() -> dict[str, np.ndarray]:
         own.restart(start())

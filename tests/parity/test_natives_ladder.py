@@ -71,6 +71,52 @@ def test_epsilon_alone_is_seen(tmp_path: Path) -> None:
     assert passed == [1, 2, 3, 4]
 
 
+SIZES = """
+import torch
+from torch import nn
+
+def setup(units=6):
+    model = nn.Sequential(nn.Linear(3, units), nn.ReLU(), nn.Linear(units, 2))
+    return {
+        "model": model,
+        "optimizer": torch.optim.Adam(model.parameters(), 0.01),
+        "loss": nn.MSELoss(),
+        "batch": (torch.zeros(8, 3), torch.zeros(8, 2)),
+    }
+
+def wider():
+    return setup(7)
+
+def frozen():
+    found = setup()
+    found["optimizer"] = torch.optim.Adam(found["model"][2].parameters(), 0.01)
+    return found
+"""
+
+
+def test_models_of_other_sizes_stop_at_rung_1(tmp_path: Path) -> None:
+    (tmp_path / "sizes.py").write_text(SIZES)
+    sides = (f"{tmp_path}/sizes.py:setup", f"{tmp_path}/sizes.py:wider")
+    found = native_ladder.climb(*sides, dtypes=("float64",), show=False)
+    assert [(verdict.rung, verdict.passed) for verdict in found.verdicts] == [
+        (0, False),
+        (1, False),
+    ]
+    assert (
+        "left dense1/kernel is (3, 6) but right dense1/kernel is (3, 7)" in found.verdicts[1].detail
+    )
+    assert found.verdicts[0].culprit == "dense1.units"
+
+
+def test_what_one_side_freezes_is_a_factor(tmp_path: Path) -> None:
+    (tmp_path / "sizes.py").write_text(SIZES)
+    sides = (f"{tmp_path}/sizes.py:setup", f"{tmp_path}/sizes.py:frozen")
+    found = native_ladder.climb(*sides, dtypes=("float64",), lockstep=3, show=False)
+    red = first_red(found.verdicts)
+    assert red is not None and red.culprit == "trainable"
+    assert "only one side trains dense1/kernel, dense1/bias" in found.notes
+
+
 def node(name: str, **shapes: tuple[int, ...]) -> NativeNode:
     return NativeNode(name, name.rstrip("0123456789"), name, {}, shapes, tuple(shapes))
 

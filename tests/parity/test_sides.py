@@ -67,7 +67,7 @@ MISTAKES = {
         GOOD.replace("SGD(model", "SGD(nn.Linear(3, 2)"), "holds none of the model's parameters",
     ),
     "same model": (
-        GOOD.replace("    model = nn.Linear(3, 2)\n", "").replace("def setup", "model = nn.Linear(3, 2)\ndef setup"),
+        GOOD.replace("    model =", "    other =").replace("def", "model = nn.Linear(3, 2)\ndef"),
         "'model' is the same object at every call",
     ),
     "unreduced": (GOOD.replace("MSELoss()", "MSELoss(reduction='none')"), "expected one number"),
@@ -88,3 +88,18 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, mistake: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="there is no file"):
         sides.load(sides.parse(f"{tmp_path}/none.py:setup"))
+
+
+def test_the_documented_setups_are_one_training() -> None:
+    folder = Path(__file__).parents[2] / "examples" / "setups"
+    built = [
+        sides.build(sides.parse(f"{folder}/{name}_setup.py:setup"), "float64")
+        for name in ("torch", "keras", "jax")
+    ]
+    assert [native.framework for native in built] == ["torch", "keras", "jax"]
+    start, losses = built[0].params(), []
+    for native in built:
+        native.restart(start)
+        losses.append([float(native.update(native.batch)) for _ in range(5)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-12)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-12)

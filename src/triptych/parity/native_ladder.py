@@ -302,7 +302,10 @@ def _keep_common_slots(left: Record, right: Record) -> None:
     """Compare the optimizers' state as far as both sides' is known."""
     for label in left.states:
         a, b = left.states[label], right.states[label]
-        common = [slot for slot in a.slots.values if slot in b.slots.values]
-        for side, state in ((left, a), (right, b)):
-            values = {slot: state.slots.values[slot] for slot in common}
-            side.states[label] = State(state.params, replace(state.slots, values=values))
+        for side, own, other in ((left, a, b), (right, b, a)):
+            values = {
+                slot: {name: arrays[name] for name in arrays if name in other.slots.values[slot]}
+                for slot, arrays in own.slots.values.items()
+                if slot in other.slots.values
+            }
+            side.states[label] = State(own.params, replace(own.slots, values=values))

@@ -249,7 +249,7 @@ def _sentence(
         least = max(found.reach for _, found in pairs)
         return (
             f"Equivalent: the {metric} of {who} differs by less than the margin of "
-            f"{pairs[0][1].margin:g} ({seeds} seeds each; a margin of {least:.2g} would have done)"
+            f"{pairs[0][1].margin:g} ({seeds} seeds each; a margin of {least:.3g} would have done)"
         )
     pair, found = next((pair, found) for pair, found in pairs if found.verdict == word)
     if word == DIFFERENT:
@@ -264,7 +264,7 @@ def _sentence(
 
 
 def _would_do(found: Equivalence, seeds: int) -> str:
-    """How many more seeds would do if the two are equal and deviate as they were seen to."""
+    """How many seeds would do if the two are equal and deviate as they were seen to."""
     if found.deviation == 0:
         return ""
     count = equivalence.needed(found.deviation, found.margin, POWER, found.alpha)

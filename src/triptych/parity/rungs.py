@@ -63,7 +63,29 @@ class Verdict:
 
 def climb(subject: Subject, left: Record, right: Record) -> list[Verdict]:
     """Return the verdicts of rungs 0 to 6 on two records of the same type."""
-    return [rung(subject, left, right) for rung in RUNGS]
+    lone = _lone(left, right)
+    if lone is None:
+        return [rung(subject, left, right) for rung in RUNGS]
+    verdicts = [rung(subject, left, right) for rung in RUNGS[:4]]
+    detail = f"{lone}: only one side has it"
+    return verdicts + [
+        _verdict(number, left, right, math.inf, BOUNDS[name][left.dtype], lone, detail)
+        for number, name in ((4, "gradients"), (5, "step"), (6, "lockstep"))
+    ]
+
+
+def _lone(left: Record, right: Record) -> str | None:
+    """An array that one side has and the other has not: then rungs 4 to 6 have no pairs."""
+    return next(
+        (
+            name
+            for name in dict.fromkeys([*left.params, *right.params])
+            if name not in left.params
+            or name not in right.params
+            or left.params[name].shape != right.params[name].shape
+        ),
+        None,
+    )
 
 
 def factors(subject: Subject, left: Record, right: Record) -> Verdict:

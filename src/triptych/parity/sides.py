@@ -125,8 +125,9 @@ def _prepare(path: Path, side: Side) -> None:
 
 
 def _module(path: Path, side: Side) -> Any:
-    """The file as a module of a private name, which two files of one name do not share."""
-    name = f"triptych_setup_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    """The file as a module of a private name, by its path and text: an edited file is another."""
+    key = str(path.resolve()).encode() + path.read_bytes()
+    name = f"triptych_setup_{sha256(key).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)

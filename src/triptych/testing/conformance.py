@@ -46,7 +46,6 @@ _ON_SOME = (
 _ON_RECURRENT = (
     on_networks.check_forward,
     on_networks.check_gradients,
-    on_networks.check_update,
     on_networks.check_params,
     on_networks.check_factors,
 )
@@ -80,7 +79,8 @@ def checks() -> list[Check]:
     networks = {case.name: case for case in NETWORKS}
     found = [Check(check, case) for case in NETWORKS for check in _ON_NETWORKS]
     found += [Check(check, case) for case in RECURRENT for check in _ON_RECURRENT]
-    found += [Check(on_networks.check_forward_float32, case) for case in RECURRENT[:2]]
+    some = (on_networks.check_forward_float32, on_networks.check_update)
+    found += [Check(check, RECURRENT[0]) for check in some]
     found += [Check(on_networks.check_steps, case) for case in STEPS]
     found += [Check(check, networks[name]) for check, names in _ON_SOME for name in names]
     found += [Check(check, case) for case in (*RULES, *GATED) for check in _ON_RULES]

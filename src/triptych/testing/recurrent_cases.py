@@ -38,7 +38,7 @@ _PLAIN = {
     "two_biases": "4x3 -> lstm 3 biases 2 sequences -> gru 2 sequences -> elman 3 biases 2 "
     "-> dense 2",
     "one_bias": "3x4 -> lstm 2 sequences -> gru 3 biases 1 candidate_bias true sequences "
-    "-> elman 2 activation relu reverse -> dense 3",
+    "-> elman 5 activation relu reverse -> dense 3",
     "bent_gates": "3x2 -> gru 2 activation sigmoid gate hard_sigmoid biases 1 reset_after false "
     "reverse sequences -> lstm 2 activation relu gate hard_sigmoid biases 0 sequences "
     "-> gru 2 reset_after false -> dense 2",

@@ -48,8 +48,8 @@ NETWORKS = {
     "biases 2 sequences -> lstm 2 biases 2 reverse -> dense 2",
     "loops": "5x4 -> lstm 3 biases 2 activation relu gate hard_sigmoid sequences mask 0.3 "
     "-> gru 2 reset_after false sequences reverse -> gru 3 biases 1 candidate_bias true sequences "
-    "-> gru 2 biases 1 reset_after false gate hard_sigmoid sequences -> elman 2 mask -1 -> tanh",
-    "words over time": "6 index -> embedding 11 4 -> elman 3 activation sigmoid biases 0",
+    "-> gru 2 biases 1 reset_after false gate hard_sigmoid sequences "
+    "-> elman 2 mask -1 activation sigmoid -> tanh",
     "dueling": {
         "input": "9x8x2",
         "a": "conv 4 3x3 pad same relu",

@@ -36,7 +36,11 @@ def examine(given: Params, sides: tuple[Record, Record]) -> list[Cause]:
 
 def _explain(name: str, start: Array, there: Array, sides: tuple[str, str]) -> Cause:
     before = relative(start, there)
-    for factor, words, change in (*_roundings(), *_readings(name, start), *_sizes(start, there)):
+    for factor, words, change in (
+        *_roundings(),
+        *_readings(name, start),
+        *_sizes(name, start, there),
+    ):
         try:
             after = relative(there, np.asarray(change(start)))
         except ValueError:
@@ -73,10 +77,12 @@ def _readings(name: str, start: Array) -> Iterator[Change]:
         yield "flatten-order", "rows in another order", lambda a: a
 
 
-def _sizes(start: Array, there: Array) -> Iterator[Change]:
+def _sizes(name: str, start: Array, there: Array) -> Iterator[Change]:
     """Zero, or the same numbers at another scale."""
     factor = "initial-scale" if start.ndim > 1 else "bias-initialiser"
     yield factor, "zeros", np.zeros_like
+    if "forget" in name:
+        yield "forget-bias", "1 added", lambda a: a + 1.0
     square = float(np.vdot(start, start))
     scale = float(np.vdot(start, there)) / square if square and start.shape == there.shape else 1.0
     yield "initial-scale", f"{scale:.3g} times as large", lambda a: scale * a

@@ -95,7 +95,9 @@ def cause(
         sentence += f" (a difference of {before:.1e})."
     else:
         sentence += ", as both say themselves; no number of this comparison tests it."
-    fix = f"Give {where} {left} in {sides[1]}, or {right} in {sides[0]}: triptych explain {factor}."
+    fix = (
+        f"Make it {left} in {sides[1]}, or {right} in {sides[0]}; see 'triptych explain {factor}'."
+    )
     return Cause(factor, where, *values, rung, before, after, sentence, fix)
 
 

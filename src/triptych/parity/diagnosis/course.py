@@ -97,8 +97,8 @@ def find(subject: Subject, learners: tuple[Learner, Learner], right: Record) -> 
     left, other = learners
     judged = _judged(right)
     for number, batch in enumerate(islice(subject.batches, subject.lockstep), start=1):
-        state = other.state()
-        _stand(left, state, subject)
+        state = _place(other.state(), left.state(), subject)
+        left.restore(state)
         left.update(batch)
         other.update(batch)
         after = other.params()
@@ -109,12 +109,12 @@ def find(subject: Subject, learners: tuple[Learner, Learner], right: Record) -> 
     return None
 
 
-def _stand(left: Learner, state: dict[str, Any], subject: Subject) -> None:
-    """Put the left where the right stands; its target network stays the one it started with."""
-    kept = dict(state)
-    if "target" in kept:
-        kept["target"] = dict(subject.params)
-    left.restore(kept)
+def _place(other: dict[str, Any], own: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    """Where the left is put: params and slots are the right's; masks and target are its own."""
+    state = dict(other) | {"dropout": own["dropout"]}
+    if "target" in state:
+        state["target"] = dict(subject.params)
+    return state
 
 
 def _judged(right: Record) -> Judged:
@@ -172,7 +172,7 @@ def _of_frequency(
     if still:
         words = f"update {parting.number} left out"
         yield Reason("train-frequency", "updates", "one for each batch", words, 0.0)
-    _stand(left, parting.state, subject)
+    left.restore(parting.state)
     left.update(own)
     left.update(own)
     yield Reason("train-frequency", "updates", "one for each batch", "two", _left(left, parting))
@@ -180,7 +180,7 @@ def _of_frequency(
 
 def _of_target(left: Learner, parting: Parting, own: Batch, subject: Subject) -> Iterator[Reason]:
     """Whether the target network is a copy of the online one here."""
-    _stand(left, parting.state, subject)
+    left.restore(parting.state)
     left.load_params(parting.state["params"], "target")
     left.update(own)
     period = parting.number - 1
@@ -194,7 +194,7 @@ def _of_batches(
     """Whether another batch was used."""
     for place, batch in enumerate(batches, start=1):
         if place != parting.number and abs(place - parting.number) <= _AHEAD:
-            _stand(left, parting.state, subject)
+            left.restore(parting.state)
             left.update(batch)
             words = (f"batch {parting.number} at update {parting.number}", f"batch {place}")
             yield Reason("batch-order", "batches", *words, _left(left, parting))
@@ -202,12 +202,10 @@ def _of_batches(
 
 def _of_masks(left: Learner, parting: Parting, own: Batch, subject: Subject) -> Iterator[Reason]:
     """Whether the first update's dropout masks were used again."""
-    fresh = left.state()
-    _stand(left, dict(parting.state) | {"dropout": _first_stream(subject)}, subject)
+    left.restore(dict(parting.state) | {"dropout": _first_stream(subject)})
     left.update(own)
     words = ("new masks for each update", "the first update's masks again")
     yield Reason("determinism", "dropout", *words, _left(left, parting))
-    left.restore(fresh)
 
 
 def _first_stream(subject: Subject) -> Any:
@@ -223,7 +221,7 @@ def _of_rate(left: Learner, parting: Parting, own: Batch, subject: Subject) -> I
 
     def at(number: float) -> np.ndarray:
         left.rule = replace(rule, rate=Constant(max(number, 0.0)))
-        _stand(left, parting.state, subject)
+        left.restore(parting.state)
         left.update(own)
         left.rule = rule
         mine = left.params()
@@ -248,7 +246,7 @@ def _of_objective(build: Build, parting: Parting, own: Batch, subject: Subject) 
     for idea in doubles(subject.objective):
         other = replace(subject, objective=idea.objective)
         learner = build(other, subject.params, subject.rule, "float64")
-        _stand(learner, parting.state, subject)
+        learner.restore(parting.state)
         learner.update(own)
         gap = _left(learner, parting)
         yield Reason(idea.factor, "objective", idea.left, idea.right, gap)

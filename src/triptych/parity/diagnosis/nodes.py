@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from triptych.backends.protocol import Batch
-from triptych.parity.diagnosis import elementwise, inner, windows
+from triptych.parity.diagnosis import elementwise, inner, recurrent, windows
 from triptych.parity.diagnosis.cause import Cause, cause, unknown
 from triptych.parity.diagnosis.guess import Guess, Sight, Unknown, best, fewer
 from triptych.parity.diagnosis.machine import Machine, Part, local, of_layer
 from triptych.parity.record import Record
 from triptych.spec import layers as spec
+from triptych.spec.layers.recurrent import Recurrent
 from triptych.spec.network import Network, Node
 
 HEALTHY = 3e-12
@@ -95,6 +96,8 @@ def guesses(layer: Any, shapes: Sequence[tuple[int, ...]]) -> Iterator[Guess | U
         yield from {"add": inner.add, "concatenate": inner.concatenate}.get(
             layer.kind, inner.dueling
         )()
+    elif isinstance(layer, Recurrent):
+        yield from recurrent.guesses(layer)
     elif layer.kind in _OWN:
         yield from _OWN[layer.kind](layer)
     if isinstance(layer, (spec.Conv, spec.ConvTranspose)):

@@ -162,6 +162,16 @@ def ask(learner: Learner, gradients: Sequence[Params], names: Sequence[str]) -> 
     return found
 
 
+def moving(start: Params, seen: Sequence[Sequence[Params]]) -> Params:
+    """Return the watched arrays that move at all: one that has no use on a side says nothing."""
+    found = {
+        name: array
+        for name, array in start.items()
+        if any(not np.array_equal(params[name], array) for played in seen for params in played)
+    }
+    return found or start
+
+
 def _network(start: Params) -> Network:
     """A network whose kernels hold the watched arrays, row by row: rules know no layout."""
     first = Node("input", spec.Input((1,)))

@@ -47,11 +47,16 @@ def _sight(machine: Machine, node: Node, observations: Array, right: Record) -> 
 
 
 def _cut(layer: Layer, digits: int) -> Compute:
-    """The layer with arrays and inputs rounded to so many binary digits after the first."""
-    own = on_arrays(layer, lambda arrays: {name: _round(a, digits) for name, a in arrays.items()})
+    """The layer with the factors of its products rounded to so many binary digits."""
+    own = on_arrays(layer, lambda arrays: {n: _factor(n, a, digits) for n, a in arrays.items()})
     return lambda arrays, inputs, training, draws: own(
         arrays, [_round(x, digits) for x in inputs], training, draws
     )
+
+
+def _factor(name: str, values: Array, digits: int) -> Array:
+    """Kernels are factors; biases are added to the sums, which stay long."""
+    return _round(values, digits) if "kernel" in name else values
 
 
 def _round(values: Array, digits: int) -> Array:

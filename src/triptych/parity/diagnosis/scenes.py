@@ -163,6 +163,7 @@ def rule_causes(bench: Bench, learner: Learner) -> list[Cause]:
     assert falling is not None
     seen = [playing.ask(one, gradients, names) for one in (learner, falling)]
     start = {name: np.asarray(bench.sides[1].params[name], dtype=np.float64) for name in names}
+    start = playing.moving(start, seen)
     schedules = [subject.rule.rate, scheduled(subject.rule).rate]
     played = playing.Scene(start, gradients, schedules, seen)
     own = playing.Variant(subject.rule)

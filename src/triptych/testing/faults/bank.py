@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from triptych.parity import record, rungs
 from triptych.parity.diagnosis import Diagnosis, diagnose
-from triptych.parity.record import Record, backend_learner
+from triptych.parity.record import Build, Record, backend_learner
 from triptych.parity.rungs import Verdict, first_red
-from triptych.testing.faults import in_course, in_factors, in_layers, in_losses, in_rules
+from triptych.parity.subject import Subject
+from triptych.testing.faults import (
+    in_course,
+    in_factors,
+    in_layers,
+    in_losses,
+    in_recurrent,
+    in_rules,
+)
 from triptych.testing.faults.fault import Fault
 from triptych.testing.faults.problems import named
 
 FAULTS: tuple[Fault, ...] = (
     *in_layers.FAULTS,
+    *in_recurrent.FAULTS,
     *in_losses.FAULTS,
     *in_rules.FAULTS,
     *in_course.FAULTS,
@@ -57,13 +66,8 @@ class Row:
 
 @lru_cache(maxsize=32)
 def healthy(problem: str, backend: str) -> Record:
-    """Return the record of a side without a fault, made once."""
-    return record.make(named(problem), backend, "float64")
-
-
-def sick(fault: Fault) -> Record:
-    """Return the record of the side with the fault."""
-    return record.make(named(fault.problem), fault.sick, "float64", fault.build())
+    """Return the record of a side without a fault, made once, without its envelope."""
+    return record.make(named(problem), backend, "float64", envelope=False)
 
 
 def examine(fault: Fault, find: Any = diagnose) -> Row:
@@ -73,13 +77,14 @@ def examine(fault: Fault, find: Any = diagnose) -> Row:
         fault: what is wrong.
         find: the diagnosis to judge, the real one unless given.
     """
-    left, right = _sides(fault)
-    verdicts = rungs.climb(named(fault.problem), left, right)
-    found = _diagnosis(fault, left, right, verdicts, find)
+    subject, builds = named(fault.problem), (backend_learner(fault.healthy), fault.build())
+    sides = _sides(fault, builds[1])
+    verdicts = judged(subject, sides, builds)
+    found: Diagnosis = find(subject, *sides, verdicts, builds=builds)
     red = first_red(verdicts)
     return Row(
         fault.name,
-        f"{left.name}-{right.name}",
+        f"{sides[0].name}-{sides[1].name}",
         red.rung if red else None,
         fault.rung,
         " and ".join(dict.fromkeys(cause.factor for cause in found.causes)),
@@ -88,9 +93,10 @@ def examine(fault: Fault, find: Any = diagnose) -> Row:
     )
 
 
-def _sides(fault: Fault) -> tuple[Record, Record]:
+def _sides(fault: Fault, build: Build) -> tuple[Record, Record]:
     """Both records; the sick side says of itself what the healthy one says, but for ``stated``."""
-    left, right = healthy(fault.problem, fault.healthy), sick(fault)
+    left = healthy(fault.problem, fault.healthy)
+    right = record.make(named(fault.problem), fault.sick, "float64", build, envelope=False)
     said = left.factors
     return (
         replace(left, factors=said | dict(fault.stated[0])),
@@ -98,9 +104,24 @@ def _sides(fault: Fault) -> tuple[Record, Record]:
     )
 
 
-def _diagnosis(
-    fault: Fault, left: Record, right: Record, verdicts: list[Verdict], find: Any
-) -> Diagnosis:
-    builds = (backend_learner(fault.healthy), fault.build())
-    answer: Diagnosis = find(named(fault.problem), left, right, verdicts, builds=builds)
-    return answer
+class _Silent:
+    """A progress that nobody looks at."""
+
+    def step(self) -> None:
+        """Nothing."""
+
+
+def judged(
+    subject: Subject, sides: tuple[Record, Record], builds: tuple[Build, Build]
+) -> list[Verdict]:
+    """Return the verdicts; the envelope is measured only where the sides part late, as on the
+    ladder itself."""
+    verdicts = rungs.climb(subject, *sides)
+    red = first_red(verdicts)
+    if red is None or red.rung < 5:
+        return verdicts
+    for side, build in zip(sides, builds, strict=True):
+        if not side.envelope:
+            silent = cast(Any, _Silent())
+            record.widen(side, record.moved(subject, build, side.dtype, silent))
+    return rungs.climb(subject, *sides)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from triptych.parity import record, rungs
+from triptych.backends.protocol import DType
+from triptych.parity import record
+from triptych.parity.record import backend_learner
 from triptych.parity.rungs import Verdict
 from triptych.parity.subject import Subject
 from triptych.spec.notation import parse
@@ -15,9 +17,12 @@ from triptych.spec.objective import TDHuber, TDSquared
 from triptych.spec.randomness import generator
 from triptych.spec.rules import SGD, Adagrad, Adam, AdamW, Clip, RMSprop, Rule
 from triptych.spec.schedules import Constant, Cosine, Exponential, Linear
+from triptych.testing.faults.bank import judged
 from triptych.testing.faults.problems import problem
 
 PAIRS = (("torch", "jax"), ("torch", "keras"), ("jax", "keras"))
+SINGLE = 5
+"""Every so many-th problem is compared in float32 too."""
 _BENDS = ("relu", "elu", "tanh", "gelu", "silu", "leaky_relu slope 0.1", "softplus")
 
 
@@ -105,11 +110,22 @@ def subject(number: int) -> Subject:
     )
 
 
-def alarms(number: int, dtypes: tuple[str, ...] = ("float64", "float32")) -> list[Alarm]:
+def types(number: int) -> tuple[DType, ...]:
+    """Return the types a problem is compared in: float64, and every fifth in float32 too."""
+    return ("float64", "float32") if number % SINGLE == 0 else ("float64",)
+
+
+def alarms(number: int) -> list[Alarm]:
     """Return the red rungs of a random problem on a pair of backends; there should be none."""
     found, compared = [], subject(number)
-    for dtype in dtypes:
-        left, right = (record.make(compared, n, dtype) for n in PAIRS[number % 3])  # type: ignore[arg-type]
-        verdicts = rungs.climb(compared, left, right)
+    left, right = PAIRS[number % len(PAIRS)]
+    builds = backend_learner(left), backend_learner(right)
+    for dtype in types(number):
+        wide = dtype == "float32"
+        sides = (
+            record.make(compared, left, dtype, envelope=wide),
+            record.make(compared, right, dtype, envelope=wide),
+        )
+        verdicts = judged(compared, sides, builds)
         found += [Alarm(number, verdict) for verdict in verdicts if not verdict.passed]
     return found

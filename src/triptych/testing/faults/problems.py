@@ -42,6 +42,8 @@ class Batches:
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         stream = generator(self.seed, "faults/batches")
         pool = stream.integers(0, 256, (_POOL, *self.shape), dtype=np.uint8)
+        if len(self.shape) == 2:  # a sequence: some end early, the steps behind are zero
+            pool[: _POOL // 2, -2:] = 0
         while True:
             now, later = stream.integers(0, _POOL, (2, BATCH))
             numbers = stream.normal(size=(BATCH, self.outputs))
@@ -133,6 +135,9 @@ BRANCHES = {
     "advantage": "dense 3 <- hidden",
     "q": "dueling <- value, advantage",
 }
+LSTM = "7x5 -> rescale 1/255 -> lstm 6 -> dense 3"
+GRU = "7x5 -> rescale 1/255 -> gru 6 -> dense 3"
+ELMAN = "7x5 -> rescale 1/255 -> elman 6 biases 2 mask_value 0 -> dense 3"
 LOUD = "6x5x2 -> rescale 1/255 -> flatten -> dense 9 tanh -> dense 4 -> rescale 8"
 
 _MOMENTUM = SGD(constant(1e-2), momentum=0.9)
@@ -159,6 +164,9 @@ PROBLEMS: dict[str, Callable[[], Subject]] = {
     "plain adam": lambda: problem(PLAIN, Adam(constant(1e-3), epsilon=1e-5)),
     "l2": lambda: problem(PLAIN, Adam(constant(1e-3), epsilon=1e-5, l2=0.01)),
     "decay": lambda: problem(PLAIN, AdamW(constant(1e-2), epsilon=1e-5, weight_decay=0.1)),
+    "lstm": lambda: problem(LSTM, _MOMENTUM),
+    "gru": lambda: problem(GRU, _MOMENTUM),
+    "elman": lambda: problem(ELMAN, _MOMENTUM),
     "falling": lambda: problem(PLAIN, SGD(Linear(2e-2, 1e-3, 40), momentum=0.8)),
 }
 """Problem by name. Each is made once, by :func:`named`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -23,10 +23,10 @@ _CLEAN_AT_ONCE = 5
 
 @dataclass(frozen=True)
 class Scorecard:
-    """The result: a row for each fault, clean problems counted, and their false alarms."""
+    """The result: a row for each fault, the clean problems' numbers, and their false alarms."""
 
     rows: tuple[Row, ...]
-    cleans: int
+    numbers: tuple[int, ...]
     alarms: tuple[clean.Alarm, ...] = ()
 
     @property
@@ -51,12 +51,21 @@ class Scorecard:
             "faults": len(self.rows),
             "detected": self.detected,
             "named": self.named,
-            "clean": self.cleans,
+            "clean": len(self.numbers),
+            "clean_float32": sum("float32" in clean.types(n) for n in self.numbers),
             "false_alarms": len({alarm.number for alarm in self.alarms}),
             "passed": self.passed,
             "rows": [row.as_dict() for row in self.rows],
             "alarms": [alarm.as_dict() for alarm in self.alarms],
+            "numbers": list(self.numbers),
         }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Scorecard:
+        """Return the scorecard of :meth:`as_dict`; clean problems with an alarm are forgotten."""
+        rows = [Row(**dict(row) | {"causes": tuple(row["causes"])}) for row in data["rows"]]
+        loud = {alarm["number"] for alarm in data["alarms"]}
+        return cls(tuple(rows), tuple(n for n in data["numbers"] if n not in loud))
 
     def text(self) -> str:
         """As lines for people: what went wrong, then the counts."""
@@ -68,7 +77,7 @@ class Scorecard:
         lines += [f"FAIL clean {a.number}: rung {a.verdict.rung} red" for a in self.alarms]
         counts = (
             f"{self.detected} of {len(self.rows)} detected at the right rung, {self.named} named "
-            f"rightly; {len(self.alarms)} false alarms in {self.cleans} clean pairs"
+            f"rightly; {len(self.alarms)} false alarms in {len(self.numbers)} clean pairs"
         )
         return "\n".join([*lines, "", counts])
 
@@ -84,69 +93,82 @@ def chosen(pattern: str | None) -> tuple[Fault, ...]:
     )
 
 
+Keep = Callable[["Scorecard"], None]
+"""Told the scorecard so far after every few results, so that a stopped run is not lost."""
+
+
 def run(
-    faults: Sequence[Fault], cleans: Iterable[int], jobs: int = 1, show: bool = False
+    faults: Sequence[Fault],
+    cleans: Iterable[int],
+    jobs: int = 1,
+    *,
+    show: bool = False,
+    before: Scorecard | None = None,
+    keep: Keep | None = None,
 ) -> Scorecard:
     """Return the scorecard of faults and of the numbered clean problems.
 
     Args:
-        faults: from the bank; with several jobs they are found there by name again.
+        faults: from the bank; the processes find them there by name again.
         cleans: numbers of random problems.
-        jobs: processes; 1 stays in this one.
+        jobs: processes.
         show: whether to draw a progress bar.
+        before: an earlier scorecard: what it holds is not run again.
+        keep: see :data:`Keep`.
     """
-    numbers = list(cleans)
-    if jobs == 1:
-        bar = tqdm(total=len(faults) + len(numbers), disable=not show, unit="pair")
-        rows = [_told(examine, fault, bar) for fault in faults]
-        alarms = [alarm for number in numbers for alarm in _told(clean.alarms, number, bar)]
-        return Scorecard(tuple(rows), len(numbers), tuple(alarms))
-    return _in_processes(faults, numbers, jobs, show)
-
-
-def _told(function: Callable[[Any], Any], item: Any, bar: Any) -> Any:
-    found = function(item)
-    bar.update()
-    return found
-
-
-def _in_processes(faults: Sequence[Fault], numbers: list[int], jobs: int, show: bool) -> Scorecard:
-    """Faults of one problem and healthy side go together, so that its record is made once."""
+    before = before or Scorecard((), ())
+    rows = {row.fault: row for row in before.rows}
+    numbers, alarms = list(before.numbers), list(before.alarms)
+    parts = _groups([fault for fault in faults if fault.name not in rows])
+    parts += _parts([number for number in cleans if number not in numbers])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    rows: dict[str, Row] = {}
-    alarms: list[clean.Alarm] = []
-    context = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=6) as pool:
-        waiting = {pool.submit(_faults, names) for names in _groups(faults)}
-        waiting |= {pool.submit(_cleans, part) for part in _parts(numbers)}
-        with tqdm(total=len(faults) + len(numbers), disable=not show, unit="pair") as bar:
-            for done in as_completed(waiting):
-                more_rows, more_alarms, count = done.result()
-                rows |= {row.fault: row for row in more_rows}
-                alarms += more_alarms
-                bar.update(count)
-    ordered = tuple(rows[fault.name] for fault in faults)
-    return Scorecard(ordered, len(numbers), tuple(sorted(alarms, key=lambda a: a.number)))
+    with (
+        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=9) as pool,
+        tqdm(total=sum(map(len, parts)), disable=not show, unit="pair") as bar,
+    ):
+        for done in as_completed([pool.submit(_work, part) for part in parts]):
+            more_rows, more_numbers, more_alarms = done.result()
+            rows |= {row.fault: row for row in more_rows}
+            numbers, alarms = numbers + more_numbers, alarms + more_alarms
+            bar.update(len(more_rows) + len(more_numbers))
+            card = _card(faults, rows, numbers, alarms)
+            if keep:
+                keep(card)
+    return _card(faults, rows, numbers, alarms)
 
 
-def _groups(faults: Sequence[Fault]) -> Iterator[list[str]]:
+def _card(
+    faults: Sequence[Fault], rows: Mapping[str, Row], numbers: list[int], alarms: list[clean.Alarm]
+) -> Scorecard:
+    """Rows in the bank's order; those of faults that are no more are left out."""
+    ordered = tuple(rows[fault.name] for fault in faults if fault.name in rows)
+    return Scorecard(ordered, tuple(sorted(numbers)), tuple(sorted(alarms, key=_number)))
+
+
+def _number(alarm: clean.Alarm) -> int:
+    return alarm.number
+
+
+def _groups(faults: Sequence[Fault]) -> list[list[str] | list[int]]:
+    """Names of faults on one problem and healthy side, so that its record is made once."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fault in faults:
         groups.setdefault((fault.problem, fault.healthy), []).append(fault.name)
-    yield from sorted(groups.values(), key=len, reverse=True)
+    return list(sorted(groups.values(), key=len, reverse=True))
 
 
-def _parts(numbers: list[int]) -> Iterator[list[int]]:
+def _parts(numbers: list[int]) -> list[list[str] | list[int]]:
     """Numbers of one pair of backends together."""
+    parts: list[list[str] | list[int]] = []
     for place in range(len(clean.PAIRS)):
         same = [number for number in numbers if number % len(clean.PAIRS) == place]
-        yield from (same[i : i + _CLEAN_AT_ONCE] for i in range(0, len(same), _CLEAN_AT_ONCE))
+        parts += [same[i : i + _CLEAN_AT_ONCE] for i in range(0, len(same), _CLEAN_AT_ONCE)]
+    return parts
 
 
-def _faults(names: list[str]) -> tuple[list[Row], list[clean.Alarm], int]:
+def _work(part: list[str] | list[int]) -> tuple[list[Row], list[int], list[clean.Alarm]]:
+    """In a process of its own: faults by name, or clean problems by number."""
     by_name = {fault.name: fault for fault in FAULTS}
-    return [examine(by_name[name]) for name in names], [], len(names)
-
-
-def _cleans(numbers: list[int]) -> tuple[list[Row], list[clean.Alarm], int]:
-    return [], [alarm for number in numbers for alarm in clean.alarms(number)], len(numbers)
+    rows = [examine(by_name[item]) for item in part if isinstance(item, str)]
+    numbers = [item for item in part if isinstance(item, int)]
+    return rows, numbers, [alarm for number in numbers for alarm in clean.alarms(number)]
