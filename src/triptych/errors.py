@@ -96,3 +96,11 @@ def missing(package: str, extra: str, purpose: str) -> MissingDependency:
         f"{purpose} needs the package {package!r}, which is not installed; "
         f"install it with: pip install 'triptych[{extra}]'"
     )
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an error's kind and the first line of its text; of TensorFlow's trace the last."""
+    text = str(error).strip().splitlines()
+    if text and text[0].startswith("in user code"):
+        return text[-1].strip()
+    return f"{type(error).__name__}: {text[0].strip()}" if text else type(error).__name__

@@ -18,13 +18,11 @@ SETUPS = Path(__file__).parents[2] / "examples" / "setups"
 def edited(folder: Path, *skip: str) -> Path:
     """A copy of the twins with the edits made, but for those whose reason begins with ``skip``."""
     shutil.copytree(TWINS, folder)
-    left = folder / "left_torch.py"
-    text = left.read_text()
     for edit in yaml.safe_load((TWINS / "edits.yaml").read_text()):
         if not edit["why"].startswith(skip or ("nothing",)):
-            assert edit["find"] in text
-            text = text.replace(edit["find"], edit["write"])
-    left.write_text(text)
+            file = folder / edit["file"]
+            assert edit["find"] in file.read_text()
+            file.write_text(file.read_text().replace(edit["find"], edit["write"]))
     return folder
 
 

@@ -16,7 +16,7 @@ from triptych.testing.faults import clean
 from triptych.testing.faults.problems import BROAD, problem
 
 
-@pytest.mark.parametrize("number", (0, 1, 3, 5, 6))
+@pytest.mark.parametrize("number", (0, 1, 2, 3, 6))
 def test_random_networks_stay_green(number: int) -> None:
     alarms = clean.alarms(number)
     assert not alarms, (clean.subject(number).network.nodes, clean.subject(number).rule, alarms)

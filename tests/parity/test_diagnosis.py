@@ -18,8 +18,8 @@ from triptych.parity.diagnosis.cause import show
 from triptych.parity.record import Build, backend_learner
 from triptych.parity.subject import Subject
 from triptych.spec import layers as spec
-from triptych.testing.faults.fault import exchange, layer, objective, rule
-from triptych.testing.faults.in_layers import patched
+from triptych.testing.faults.fault import Fault, exchange, layer, objective, rule
+from triptych.testing.faults.in_layers import kernel, patched
 from triptych.testing.faults.problems import named
 
 SUBJECT = "plain adam"
@@ -82,6 +82,20 @@ def test_two_causes_in_one_place_are_separated() -> None:
         changed(objective(discount=0.9, objective=lambda o: replace(o.objective, factor=0.5)))
     )
     assert sorted(names(losses)) == ["discount", "loss-half"]
+
+
+def test_two_causes_in_one_layer_are_separated() -> None:
+    arrays = kernel("conv1/kernel", _turn, _turn)
+    fault = Fault(
+        "x", "x", 2, SUBJECT, subject=layer("conv1", padding=((2, 1), (1, 1))), arrays=arrays
+    )
+    diagnosis = found(fault.build())
+    assert sorted(names(diagnosis)) == ["conv-kernel-layout", "same-padding-side"]
+    assert {cause.where for cause in diagnosis.causes} == {"conv1"}
+
+
+def _turn(kernel_: np.ndarray) -> np.ndarray:
+    return kernel_[::-1, ::-1]
 
 
 def test_the_left_may_be_the_sick_one() -> None:

@@ -34,12 +34,11 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 def edited(folder: Path, without: str = "nothing") -> Path:
     """Copy the twins with the edits of ``edits.yaml`` made, but those whose reason begins so."""
     shutil.copytree(TWINS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (folder / "left_torch.py").read_text()
     for edit in yaml.safe_load((TWINS / "edits.yaml").read_text()):
+        text = (folder / edit["file"]).read_text()
         assert text.count(edit["find"]) == 1, edit["why"]
         if not edit["why"].startswith(without):
-            text = text.replace(edit["find"], edit["write"])
-    (folder / "left_torch.py").write_text(text)
+            (folder / edit["file"]).write_text(text.replace(edit["find"], edit["write"]))
     return folder
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from triptych.backends.native import Setup
 from triptych.backends.protocol import Params
-from triptych.errors import BatchError, SetupError, did_you_mean
+from triptych.errors import BatchError, SetupError, did_you_mean, in_one_line
 
 NEEDED = ("model", "optimizer", "loss", "batch")
 OPTIONAL = ("scheduler", "clip", "name")
@@ -24,7 +24,7 @@ def call_setup(setup: Setup, where: str) -> dict[str, Any]:
     try:
         found = setup()
     except Exception as error:
-        raise SetupError(f"{where} raises {sentence(error)}{_line(error, where)}") from error
+        raise SetupError(f"{where} raises {in_one_line(error)}{_line(error, where)}") from error
     if not isinstance(found, Mapping):
         raise SetupError(
             f"{where} returns {type(found).__name__}, expected a dict with the keys "
@@ -86,12 +86,6 @@ def unfit(where: str, key: str, found: Any, expected: str) -> SetupError:
     return SetupError(
         f"{where}: {key!r} is a {kind.__module__}.{kind.__qualname__}, expected {expected}"
     )
-
-
-def sentence(error: BaseException) -> str:
-    """An error as its kind and the first line of its text."""
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0].strip()}" if text else type(error).__name__
 
 
 def _line(error: BaseException, where: str) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from triptych.backends.native import NativeNode
-from triptych.backends.native_checks import sentence
 from triptych.backends.native_parts import (
     GRID,
     RECURRENT,
@@ -30,7 +29,7 @@ from triptych.backends.native_parts import (
     softmax_name,
 )
 from triptych.backends.protocol import Batch, DType
-from triptych.errors import SetupError
+from triptych.errors import SetupError, in_one_line
 from triptych.spec.randomness import generator
 
 Handler = Callable[[str, Any, Callable[[], Any]], Any]
@@ -85,7 +84,7 @@ class Traced(ABC):
         except Exception as error:
             raise SetupError(
                 f"{self.where}: the model can't take the batch's input of shape "
-                f"{self._own_input.shape} and type {self._own_input.dtype}: {sentence(error)}"
+                f"{self._own_input.shape} and type {self._own_input.dtype}: {in_one_line(error)}"
             ) from error
         self._input_first = self._find_input_layout()
         self._ends = self._find_ends()

@@ -16,6 +16,7 @@ from triptych.backends.protocol import Batch, DType, Params
 from triptych.engines.processes import Job, Tell, run_all
 from triptych.errors import SetupError
 from triptych.parity import matching, record, rungs, sides
+from triptych.parity.audit.natives import trained_by
 from triptych.parity.certificate import installed_versions, sentence_of
 from triptych.parity.matching import Match
 from triptych.parity.native_subject import NativeLearner, NativeSubject, builder, make
@@ -28,11 +29,6 @@ HIGHEST = 6
 """Rungs 7 and 8 need an agent that acts, and trainings."""
 
 Factors = Callable[[Native], dict[str, Any]]
-
-
-def read(native: Native) -> dict[str, Any]:
-    """Return the factors that live objects show without probing."""
-    return native.read()
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def climb(
     highest: int = HIGHEST,
     dtypes: Sequence[str] = DTYPES,
     lockstep: int | None = None,
-    factors: Factors = read,
+    factors: Factors = trained_by,
     show: bool = True,
 ) -> NativeCertificate:
     """Climb the ladder for two ``file.py:function``.

@@ -15,6 +15,7 @@ import numpy as np
 from triptych.backends.native import Native
 from triptych.backends.protocol import Batch, DType, Evaluation, Params, Slots
 from triptych.parity.record import Build
+from triptych.parity.sides import asking
 from triptych.parity.subject import Subject, shake
 from triptych.spec.randomness import generator
 from triptych.spec.rules import Rule
@@ -160,16 +161,19 @@ class NativeLearner:
 
     def loss(self, batch: Batch) -> float:
         """The user's loss."""
-        return self.native.loss(batch)
+        with asking(self.native.where, "'loss' of the model's output"):
+            return self.native.loss(batch)
 
     def gradients(self, batch: Batch) -> Params:
         """The gradient of every array that learns on both sides."""
-        found = self._left(self.native.gradients(batch))
+        with asking(self.native.where, "the gradient of 'loss'"):
+            found = self._left(self.native.gradients(batch))
         return {name: found[name] for name in self.learning}
 
     def update(self, batch: Batch) -> Any:
         """One update by the user's optimizer."""
-        return self.native.update(batch)
+        with asking(self.native.where, "'optimizer' at an update"):
+            return self.native.update(batch)
 
     def slots(self) -> Slots:
         """The optimizer's state, as far as its meaning is known."""

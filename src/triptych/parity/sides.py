@@ -19,7 +19,7 @@ from typing import Any, Literal
 from triptych.backends import registry
 from triptych.backends.native import Native, Setup
 from triptych.backends.protocol import DType
-from triptych.errors import SetupError, did_you_mean
+from triptych.errors import SetupError, TriptychError, did_you_mean, in_one_line
 
 _PREPARED = {"torch": "torch", "keras": "keras", "tensorflow": "keras", "jax": "jax", "flax": "jax"}
 """Packages that a backend prepares before anything else imports them (types, threads, silence)."""
@@ -73,6 +73,21 @@ def build(side: Side, dtype: DType) -> Native:
     setup = load(side)
     with _folder(side):
         return registry.build_native(setup, side.text, dtype)
+
+
+@contextmanager
+def asking(where: str, what: str) -> Iterator[None]:
+    """Turn what a user's own code raises while it is asked into a sentence.
+
+    Raises:
+        SetupError: with the place, what was asked, and the error.
+    """
+    try:
+        yield
+    except TriptychError:
+        raise
+    except Exception as error:
+        raise SetupError(f"{where}: {what} raises {in_one_line(error)}") from error
 
 
 def load(side: Side) -> Setup:

@@ -21,9 +21,9 @@ from triptych.backends._jax.native_reading import optimizer_factors
 from triptych.backends._jax.rules import STATE_FIELDS
 from triptych.backends.native import Native, Setup
 from triptych.backends.native_base import BaseNative, Handler
-from triptych.backends.native_checks import sentence, unfit
+from triptych.backends.native_checks import unfit
 from triptych.backends.protocol import Batch, DType, Params, Slots
-from triptych.errors import SetupError
+from triptych.errors import SetupError, in_one_line
 
 Tree = dict[Any, Any]
 _MODES = {"training": False, "train": False, "deterministic": True}
@@ -168,7 +168,7 @@ class JaxNative(BaseNative):
         except Exception as error:
             raise SetupError(
                 f"{self.where}: 'loss' can't take the model's output {output.shape} and the "
-                f"target {targets.shape} {targets.dtype}: {sentence(error)}"
+                f"target {targets.shape} {targets.dtype}: {in_one_line(error)}"
             ) from error
         if jnp.ndim(loss):
             raise SetupError(

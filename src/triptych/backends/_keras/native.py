@@ -18,10 +18,10 @@ from triptych.backends._keras import native_layers
 from triptych.backends._keras.native_reading import loss_factors, optimizer_factors
 from triptych.backends.native import Native, Setup
 from triptych.backends.native_base import BaseNative, Handler
-from triptych.backends.native_checks import sentence, unfit
+from triptych.backends.native_checks import unfit
 from triptych.backends.native_parts import Place
 from triptych.backends.protocol import Batch, DType, Params, Slots
-from triptych.errors import SetupError
+from triptych.errors import SetupError, in_one_line
 
 _SLOTS = {
     "Adam": {"first_moment": "_momentums", "second_moment": "_velocities"},
@@ -85,7 +85,7 @@ class KerasNative(BaseNative):
         except Exception as error:
             raise SetupError(
                 f"{self.where}: the model can't take the batch's input of shape {inputs.shape} and "
-                f"type {inputs.dtype}: {sentence(error)}"
+                f"type {inputs.dtype}: {in_one_line(error)}"
             ) from error
 
     def _check_types(self) -> None:
@@ -166,7 +166,7 @@ class KerasNative(BaseNative):
             raise SetupError(
                 f"{self.where}: 'loss' can't take the target {tuple(targets.shape)} "
                 f"{targets.dtype.name} and the model's output {tuple(output.shape)}: "
-                f"{sentence(error)}; Keras' order is (y_true, y_pred)"
+                f"{in_one_line(error)}; Keras' order is (y_true, y_pred)"
             ) from error
         return tf.add_n([tf.reduce_mean(loss), *self.model.losses])
 

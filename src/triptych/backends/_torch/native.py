@@ -21,10 +21,10 @@ from triptych.backends._torch.native_reading import loss_factors, optimizer_fact
 from triptych.backends._torch.rules import STATE_KEYS
 from triptych.backends.native import Native, Setup
 from triptych.backends.native_base import BaseNative, Handler
-from triptych.backends.native_checks import call_setup, sentence, unfit
+from triptych.backends.native_checks import call_setup, unfit
 from triptych.backends.native_parts import Leaf
 from triptych.backends.protocol import Batch, DType, Params, Slots
-from triptych.errors import SetupError
+from triptych.errors import SetupError, in_one_line
 
 _COUNTS = (0, 1, 10, 100, 1_000)
 """Counts of updates at which a scheduler is looked at."""
@@ -200,7 +200,7 @@ class TorchNative(BaseNative):
         except Exception as error:
             raise SetupError(
                 f"{self.where}: 'loss' can't take the model's output {tuple(output.shape)} and the "
-                f"target {tuple(targets.shape)} {str(targets.dtype)[6:]}: {sentence(error)}"
+                f"target {tuple(targets.shape)} {str(targets.dtype)[6:]}: {in_one_line(error)}"
             ) from error
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(getattr(loss, "shape", ()))

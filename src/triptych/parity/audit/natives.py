@@ -20,6 +20,7 @@ from triptych.errors import TriptychError
 from triptych.parity.probing import initialisers, losses, rules
 from triptych.parity.probing.initialisers import Found
 from triptych.parity.probing.rules import Identified, Play
+from triptych.parity.sides import asking
 from triptych.spec.layers import Parameter
 
 Factors = dict[str, Any]
@@ -54,13 +55,30 @@ class Facts:
 def of_native(native: Native) -> Facts:
     """Return every factor of a user's setup."""
     read = native.read()
-    rule, notes = _rule(native)
+    with asking(native.where, "'optimizer' given chosen gradients"):
+        rule, notes = _rule(native)
     probed = rules.factors(rule) if rule.rule != "unknown" else {}
     notes += _contradictions(read, probed)
     drawn = _initial(native)
-    found = read | _loss(native, read) | probed | {key: own.text for key, own in drawn.items()}
+    with asking(native.where, "'loss' of chosen outputs"):
+        loss, norm = _loss(native, read), _norm(native)
+    found = read | loss | probed | {key: own.text for key, own in drawn.items()}
     told = tuple(f"{native.where}: {note}" for note in notes)
-    return Facts(found, rule, _norm(native), told, native.framework, drawn=drawn)
+    return Facts(found, rule, norm, told, native.framework, drawn=drawn)
+
+
+def trained_by(native: Native) -> Factors:
+    """Return the factors that a ladder with carried params judges: no initialisers.
+
+    What the live objects show counts; an optimizer or a loss of the user's own is probed.
+    """
+    read = native.read()
+    if str(read.get("optimizer.rule", "unknown")).startswith("unknown"):
+        rule, _ = _rule(native)
+        if rule.rule != "unknown":
+            kept = {key: own for key, own in read.items() if not key.startswith("optimizer.")}
+            read = kept | rules.factors(rule)
+    return read if "loss.kind" in read else read | _loss(native, read)
 
 
 def _rule(native: Native) -> tuple[Identified, tuple[str, ...]]:

@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from triptych.parity.diagnosis.guess import Guess, Unknown, on_arrays, on_output, through_float32
+from triptych.parity.diagnosis.guess import (
+    Guess,
+    Unknown,
+    altered,
+    on_arrays,
+    on_output,
+    through_float32,
+)
 from triptych.parity.diagnosis.machine import Array, Arrays, Compute, Draws, of_layer
 from triptych.spec import layers as spec
 from triptych.spec.layers import Layer
@@ -43,14 +50,14 @@ def guesses(layer: Layer) -> Iterator[Guess | Unknown]:
     if layer.kind in CONSTANTS:
         name, factor, _ = CONSTANTS[layer.kind]
         yield from through_float32(layer, [name])
-        yield Guess("activation", describe(layer), "relu", of_layer(spec.ReLU()))
+        yield altered("activation", describe(layer), "relu", spec.ReLU())
         yield Guess("activation", describe(layer), "linear", _nothing)
         yield Unknown(factor, getattr(layer, name), _with(layer, name), _STARTS)
     if isinstance(layer, spec.GELU):
         other = replace(layer, approximate=not layer.approximate)
         words = ("by tanh", "exact")
         pair = words if layer.approximate else words[::-1]
-        yield Guess("gelu-form", *pair, of_layer(other))
+        yield altered("gelu-form", *pair, other)
     if isinstance(layer, spec.Softplus):
         for threshold in _THRESHOLDS:
             linear = f"linear above {threshold:g}"
@@ -64,8 +71,8 @@ def others(layer: Layer) -> Iterator[Guess | Unknown]:
     yield Guess("activation", left, "linear", _nothing)
     for kind, other in KINDS.items():
         if kind != layer.kind:
-            yield Guess("activation", left, describe(other), of_layer(other))
-    yield Guess("activation", left, "gelu by tanh", of_layer(spec.GELU(approximate=True)))
+            yield altered("activation", left, describe(other), other)
+    yield altered("activation", left, "gelu by tanh", spec.GELU(approximate=True))
     for kind, (name, _, _) in CONSTANTS.items():
         if kind != layer.kind:
             make, words = _with(KINDS[kind], name), f"{kind} {name}"

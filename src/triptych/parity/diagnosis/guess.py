@@ -56,12 +56,22 @@ def _gap(compute: Compute, arrays: Arrays, mode: Any) -> float:
 
 @dataclass(frozen=True)
 class Guess:
-    """One hypothesis: the factor, what left and right would do, and the right's function."""
+    """One hypothesis: the factor, what left and right would do, and the right's function.
+
+    ``layer`` is the right's layer where the hypothesis is a layer of the spec, on which further
+    hypotheses can stand.
+    """
 
     factor: str
     left: Any
     right: Any
     compute: Compute
+    layer: Layer | None = None
+
+
+def altered(factor: str, left: Any, right: Any, layer: Layer) -> Guess:
+    """Return the hypothesis that the right side has another layer of the spec."""
+    return Guess(factor, left, right, of_layer(layer), layer)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from triptych.parity.diagnosis import elementwise
 from triptych.parity.diagnosis.guess import (
     Guess,
     Unknown,
+    altered,
     on_arrays,
     on_inputs,
     on_output,
@@ -29,7 +30,7 @@ _EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 def rescale(layer: spec.Rescale) -> Found:
     """Another scale or offset, a scale forgotten, turned axes, whole numbers divided as such."""
     yield from through_float32(layer, ["scale", "offset"])
-    yield Guess("input-scaling", layer.scale, 1.0, of_layer(replace(layer, scale=1.0)))
+    yield altered("input-scaling", layer.scale, 1.0, replace(layer, scale=1.0))
     yield Unknown(
         *("input-scaling", layer.scale, lambda c: of_layer(replace(layer, scale=c))),
         (layer.scale, 1.0, 1 / 255, 1 / 127.5),
@@ -64,7 +65,8 @@ def dense(layer: spec.Dense) -> Found:
 def biases(layer: Any) -> Iterator[Guess]:
     """A bias left out or added twice."""
     if layer.bias:
-        for words, times in (("none", 0.0), ("added twice", 2.0)):
+        yield altered("bias", "added once", "none", replace(layer, bias=False))
+        for words, times in (("added twice", 2.0),):
             yield Guess("bias", "added once", words, on_arrays(layer, _bias_times(times)))
 
 

@@ -6,6 +6,7 @@ hide another, and differences that merely follow from an earlier one are not see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,13 +20,23 @@ from triptych.parity.diagnosis.guess import Guess, Sight, Unknown, best, fewer
 from triptych.parity.diagnosis.machine import Machine, Part, local, of_layer
 from triptych.parity.record import Record
 from triptych.spec import layers as spec
+from triptych.spec.layers import Layer
 from triptych.spec.layers.recurrent import Recurrent
 from triptych.spec.network import Network, Node
 
 HEALTHY = 3e-12
 """Relative difference of one node from the oracle that rounding may make."""
+_FIRSTS = 40
+"""First causes of which a second one in the same layer is looked for."""
+_LARGEST = 4000
+"""Numbers in an output above which pairs take too long to be tried."""
 _ROWS = 4
 """Examples that layers without batch statistics are looked at with first."""
+
+
+Shapes = Sequence[tuple[int, ...]]
+Held = tuple[tuple[Guess, ...], Guess | Unknown]
+"""Hypotheses that are taken for true, and one that stands on them."""
 
 
 def examine(
@@ -53,10 +64,11 @@ def examine(
             causes.append(unknown(node.name, "-".join(pair), 2, gap, "hypotheses"))
             machine = replace(machine, complete=False)
             continue
-        guess, part, after = found
+        held, part, after = found
         machine = machine.with_part(part)
-        values = (guess.left, guess.right)
-        causes.append(cause(guess.factor, node.name, pair, values, 2, (gap, after)))
+        for guess in held:
+            values = (guess.left, guess.right)
+            causes.append(cause(guess.factor, node.name, pair, values, 2, (gap, after)))
     return machine, causes
 
 
@@ -67,21 +79,49 @@ def _explain(
     sight: Sight,
     observations: np.ndarray,
     right: Record,
-) -> tuple[Guess, Part, float] | None:
-    """Return the hypothesis that holds on all examples, first looked for on a few."""
+) -> tuple[tuple[Guess, ...], Part, float] | None:
+    """Return the hypothesis that holds on all examples, first looked for on a few; or a pair."""
     shapes = network.input_shapes(node)
     short = sight if isinstance(node.layer, spec.BatchNorm) else fewer(sight, _ROWS)
-    for item in guesses(node.layer, shapes):
+    found = _first_that_holds(node, _singles(node.layer, shapes), short, sight)
+    found = found or _rewired(network, machine, node, observations, right)
+    if found is None and math.prod(sight.shape) <= _LARGEST:
+        found = _first_that_holds(node, _pairs(node.layer, shapes), short, sight)
+    return found
+
+
+def _first_that_holds(
+    node: Node, tried: Iterator[Held], short: Sight, sight: Sight
+) -> tuple[tuple[Guess, ...], Part, float] | None:
+    for before, item in tried:
         found = best([item], short)
         if found and (found := best([found[0]], sight)):
-            return found[0], Part(node.name, node.inputs, found[0].compute), found[1]
+            part = Part(node.name, node.inputs, found[0].compute)
+            return (*before, found[0]), part, found[1]
+    return None
+
+
+def _rewired(
+    network: Network, machine: Machine, node: Node, observations: np.ndarray, right: Record
+) -> tuple[tuple[Guess, ...], Part, float] | None:
+    """Return the other inputs with which the layer does what the right side recorded."""
     for inputs in _wirings(network, node):
-        other = replace(node, inputs=inputs)
-        seen = _sight(machine, other, observations, right)
+        seen = _sight(machine, replace(node, inputs=inputs), observations, right)
         guess = Guess("layer-wiring", list(node.inputs), list(inputs), of_layer(node.layer))
         if found := best([guess], seen):
-            return guess, Part(node.name, inputs, guess.compute), found[1]
+            return (guess,), Part(node.name, inputs, guess.compute), found[1]
     return None
+
+
+def _singles(layer: Layer, shapes: Shapes) -> Iterator[Held]:
+    yield from (((), item) for item in guesses(layer, shapes))
+
+
+def _pairs(layer: Layer, shapes: Shapes) -> Iterator[Held]:
+    """Two causes in one layer: the second a hypothesis about the layer that the first gives."""
+    firsts = [item for item in guesses(layer, shapes) if isinstance(item, Guess) and item.layer]
+    for first in firsts[:_FIRSTS]:
+        yield from (((first,), second) for second in guesses(first.layer, shapes))
 
 
 def guesses(layer: Any, shapes: Sequence[tuple[int, ...]]) -> Iterator[Guess | Unknown]:

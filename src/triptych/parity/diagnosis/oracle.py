@@ -48,7 +48,8 @@ def forward(
         scaled = inputs[0] / (1.0 - layer.rate)
         return scaled * mask if training and mask is not None else inputs[0]
     learner = _alone(layer, inputs[0].shape[1:], inputs[0].dtype.kind)
-    learner.load_params({f"node/{local}": array for local, array in arrays.items()})
+    named = {f"node/{local}": array for local, array in arrays.items()}
+    learner.load_params({name: named[name] for name in learner.network.parameters})
     return learner.layer_outputs(inputs[0], training)["node"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych.parity.diagnosis.guess import Guess, on_arrays, on_inputs
+from triptych.parity.diagnosis.guess import Guess, altered, on_arrays, on_inputs
 from triptych.parity.diagnosis.machine import Arrays, of_layer
 from triptych.spec.layers.recurrent import GRU, Recurrent
 
@@ -25,7 +25,7 @@ def guesses(layer: Any) -> Iterator[Guess]:
         pair = places if layer.reset_after else places[::-1]
         if not layer.candidate_bias:
             changed = replace(layer, reset_after=not layer.reset_after)
-            yield Guess("reset-place", *pair, of_layer(changed))
+            yield altered("reset-place", *pair, changed)
     yield from _words(layer, "recurrent-activation", "activation", _BENDS)
     if hasattr(layer, "gate_activation"):
         yield from _words(layer, "gate-activation", "gate_activation", _GATES)
@@ -37,7 +37,7 @@ def _words(layer: Any, factor: str, name: str, words: tuple[str, ...]) -> Iterat
     own = getattr(layer, name)
     for word in words:
         if word != own:
-            yield Guess(factor, own, word, of_layer(replace(layer, **{name: word})))
+            yield altered(factor, own, word, replace(layer, **{name: word}))
 
 
 def _gates(layer: Recurrent) -> Iterator[Guess]:
@@ -106,6 +106,6 @@ def _steps(layer: Recurrent) -> Iterator[Guess]:
             yield Guess("recurrent-mask", layer.mask_value, value, changed)
     words = ("from the first step", "from the last step")
     pair = words[::-1] if layer.reverse else words
-    yield Guess("recurrent-state", *pair, of_layer(replace(layer, reverse=not layer.reverse)))
+    yield altered("recurrent-state", *pair, replace(layer, reverse=not layer.reverse))
     backwards = on_inputs(layer, lambda x: np.flip(x, 1))
     yield Guess("recurrent-state", *pair, backwards)

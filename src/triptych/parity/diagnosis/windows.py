@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from triptych.errors import NetworkError
-from triptych.parity.diagnosis.guess import Guess, on_arrays, on_output
-from triptych.parity.diagnosis.machine import Array, Arrays, of_layer
+from triptych.parity.diagnosis.guess import Guess, altered, on_arrays, on_output
+from triptych.parity.diagnosis.machine import Array, Arrays
 from triptych.spec import layers as spec
 from triptych.spec.layers import Layer
 
@@ -32,7 +32,7 @@ def guesses(layer: Any, shape: Shape) -> Iterator[Guess]:
         before = getattr(layer, name)
         for pair in product(range(1, 6), repeat=2):
             if pair != before and _fits(changed := replace(layer, **{name: pair}), layer, shape):
-                yield Guess(factor, before, pair, of_layer(changed))
+                yield altered(factor, before, pair, changed)
                 yield from _paddings(changed, shape, factor, before, pair)
 
 
@@ -70,7 +70,7 @@ def _paddings(
         moved = all(sum(a) == sum(b) for a, b in zip(padding, own, strict=True))
         name = factor or ("same-padding-side" if moved else "conv-padding")
         values: tuple[Any, Any] = (before, after) if factor else (own, padding)
-        yield Guess(name, values[0], values[1], of_layer(changed))
+        yield altered(name, values[0], values[1], changed)
 
 
 def _pools(layer: spec.MaxPool, shape: Shape) -> Iterator[Guess]:
@@ -80,12 +80,12 @@ def _pools(layer: spec.MaxPool, shape: Shape) -> Iterator[Guess]:
         other = replace(layer, count_padding=not layer.count_padding)
         words = ("counts the padding", "leaves the padding out")
         pair = words if layer.count_padding else words[::-1]
-        yield Guess("average-pool-edges", *pair, of_layer(other))
-        yield Guess("layer-kind", "average_pool", "max_pool", of_layer(spec.MaxPool(**own)))  # type: ignore[arg-type]
+        yield altered("average-pool-edges", *pair, other)
+        yield altered("layer-kind", "average_pool", "max_pool", spec.MaxPool(**own))  # type: ignore[arg-type]
         return
     for counted in (False, True):
         average = spec.AveragePool(**own, count_padding=counted)  # type: ignore[arg-type]
-        yield Guess("layer-kind", "max_pool", "average_pool", of_layer(average))
+        yield altered("layer-kind", "max_pool", "average_pool", average)
 
 
 def _kernels(layer: Any) -> Iterator[Guess]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from multiprocessing import get_context
@@ -19,6 +18,8 @@ from triptych.testing.faults.fault import Fault
 DETECTED, NAMED = 0.95, 0.90
 """Shares that must be reached: of all faults, and of those detected."""
 _CLEAN_AT_ONCE = 5
+_TASKS = 8
+"""Groups that a process runs before a new one takes its place: compiled programs pile up."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,10 @@ def run(
     parts += _parts([number for number in cleans if number not in numbers])
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with (
-        ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=9) as pool,
+        get_context("spawn").Pool(jobs, maxtasksperchild=_TASKS) as pool,
         tqdm(total=sum(map(len, parts)), disable=not show, unit="pair") as bar,
     ):
-        for done in as_completed([pool.submit(_work, part) for part in parts]):
-            more_rows, more_numbers, more_alarms = done.result()
+        for more_rows, more_numbers, more_alarms in pool.imap_unordered(_work, parts):
             rows |= {row.fault: row for row in more_rows}
             numbers, alarms = numbers + more_numbers, alarms + more_alarms
             bar.update(len(more_rows) + len(more_numbers))
