@@ -249,15 +249,34 @@ def _noise(left: Record, right: Record, label: str) -> set[str]:
         return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()
-    for key, gap in gaps(a, b).items():
+    apart, wide = gaps(a, b), _widths(left, right, label)
+    for key, gap in apart.items():
         name, _, slot = key.partition(":")
-        if key:
-            array = a.slots.values[slot][name] if slot else a.params[name]
-            wide = _envelope(left, right, label, key)
-            size = float(np.linalg.norm(array.astype(np.float64)))
-            if wide > bound / ENVELOPE * size and gap <= ENVELOPE * wide:
-                found.add(f"{name} ({slot})" if slot else name)
+        share = wide.get(name, 0.0)
+        if key and share > bound / ENVELOPE and gap <= ENVELOPE * share * _size(a, key):
+            found.add(f"{name} ({slot})" if slot else name)
     return found
+
+
+def _widths(left: Record, right: Record, label: str) -> dict[str, float]:
+    """Return each array's envelope, relative to its size; the widest of the array and its slots.
+
+    One changed start shows an array's noise in some of them more than in others.
+    """
+    found: dict[str, float] = {}
+    for key in gaps(left.states[label], left.states[label]):
+        size, name = _size(left.states[label], key), key.partition(":")[0]
+        if key and size:
+            share = _envelope(left, right, label, key) / size
+            found[name] = max(found.get(name, 0.0), share)
+    return found
+
+
+def _size(state: State, key: str) -> float:
+    """The Euclidean length of an array, or of a slot as ``name:slot``."""
+    name, _, slot = key.partition(":")
+    array = state.slots.values[slot][name] if slot else state.params.get(name, np.zeros(0))
+    return float(np.linalg.norm(array.astype(np.float64)))
 
 
 def _next_to_nothing(left: Record, right: Record) -> set[str]:
