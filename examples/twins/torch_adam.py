@@ -5,8 +5,8 @@ Keras adds epsilon to the root of the second moment before the bias correction, 
     Keras      rate * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + epsilon)
     PyTorch    rate * mh / (sqrt(vh) + epsilon),  mh = m / (1 - b1^t),  vh = v / (1 - b2^t)
 
-No constant makes them equal. Keras also takes b2^t in float32, where 1 - b2^t has lost four digits at
-t = 1; PyTorch takes it in float64, and so does this class.
+No constant makes them equal. Keras also takes b2^t in float32, where 1 - b2^t has lost four digits
+at t = 1; PyTorch takes it in float64, and so does this class.
 """
 
 from __future__ import annotations

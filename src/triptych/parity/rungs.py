@@ -36,6 +36,10 @@ _ZERO = 1e-4
 """A float32 gradient this much smaller than the largest of all may be rounding alone."""
 
 
+_LATE = ("50", "scheduled")
+"""States after equally many updates, at one rate and at a falling one."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One comparison. ``value`` passes when it is at most ``bound``; culprit and detail name
@@ -259,16 +263,18 @@ def _noise(left: Record, right: Record, label: str) -> set[str]:
 
 
 def _widths(left: Record, right: Record, label: str) -> dict[str, float]:
-    """Return each array's envelope, relative to its size; the widest of the array and its slots.
+    """Return each array's envelope, relative to its size: the widest of the array and its slots.
 
-    One changed start shows an array's noise in some of them more than in others.
+    One changed start shows an array's noise in some of them more than in others, and so do the two
+    trainings of the same length, which are therefore looked at together.
     """
     found: dict[str, float] = {}
-    for key in gaps(left.states[label], left.states[label]):
-        size, name = _size(left.states[label], key), key.partition(":")[0]
-        if key and size:
-            share = _envelope(left, right, label, key) / size
-            found[name] = max(found.get(name, 0.0), share)
+    for other in _LATE if label in _LATE else (label,):
+        for record in (left, right):
+            for key, gap in record.envelope.get(other, {}).items():
+                size, name = _size(record.states[other], key), key.partition(":")[0]
+                if key and size:
+                    found[name] = max(found.get(name, 0.0), gap / size)
     return found
 
 
