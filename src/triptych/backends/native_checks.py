@@ -41,17 +41,17 @@ def call_setup(setup: Setup, where: str) -> dict[str, Any]:
 
 
 def _check_keys(found: Mapping[str, Any], where: str) -> None:
-    for key in NEEDED:
-        if found.get(key) is None:
-            raise SetupError(
-                f"{where}: the dict it returns lacks {key!r}; it needs {', '.join(NEEDED)}"
-            )
     for key in found:
         if key not in (*NEEDED, *OPTIONAL):
             known = (*NEEDED, *OPTIONAL)
             raise SetupError(
                 f"{where}: unknown key {key!r}{did_you_mean(str(key), known)}; "
                 f"there are {', '.join(known)}"
+            )
+    for key in NEEDED:
+        if found.get(key) is None:
+            raise SetupError(
+                f"{where}: the dict it returns lacks {key!r}; it needs {', '.join(NEEDED)}"
             )
 
 

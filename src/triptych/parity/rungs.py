@@ -253,11 +253,12 @@ def _noise(left: Record, right: Record, label: str) -> set[str]:
         return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()
-    apart, wide = gaps(a, b), _widths(left, right, label)
-    for key, gap in apart.items():
+    wide = _widths(left, right, label)
+    for key, gap in gaps(a, b).items():
         name, _, slot = key.partition(":")
-        share = wide.get(name, 0.0)
-        if key and share > bound / ENVELOPE and gap <= ENVELOPE * share * _size(a, key):
+        size = _size(a, key)
+        doubtful = max(gap, _envelope(left, right, label, key)) > bound / ENVELOPE * size
+        if key and doubtful and gap <= ENVELOPE * wide.get(name, 0.0) * size:
             found.add(f"{name} ({slot})" if slot else name)
     return found
 

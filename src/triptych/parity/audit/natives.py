@@ -55,8 +55,7 @@ class Facts:
 def of_native(native: Native) -> Facts:
     """Return every factor of a user's setup."""
     read = native.read()
-    with asking(native.where, "'optimizer' given chosen gradients"):
-        rule, notes = _rule(native)
+    rule, notes = _rule(native)
     probed = rules.factors(rule) if rule.rule != "unknown" else {}
     notes += _contradictions(read, probed)
     drawn = _initial(native)
@@ -68,21 +67,32 @@ def of_native(native: Native) -> Facts:
 
 
 def trained_by(native: Native) -> Factors:
-    """Return the factors that a ladder with carried params judges: no initialisers.
+    """Return the factors that a ladder judges: both sides have the left's params and batch.
 
     What the live objects show counts; an optimizer or a loss of the user's own is probed.
     """
-    read = native.read()
+    given = ("batch.low", "batch.high")
+    read = {key: value for key, value in native.read().items() if key not in given}
     if str(read.get("optimizer.rule", "unknown")).startswith("unknown"):
         rule, _ = _rule(native)
         if rule.rule != "unknown":
             kept = {key: own for key, own in read.items() if not key.startswith("optimizer.")}
             read = kept | rules.factors(rule)
+    read = {
+        key: _to_three_digits(own) if key.startswith("optimizer.") else own
+        for key, own in read.items()
+    }
     return read if "loss.kind" in read else read | _loss(native, read)
 
 
+def _to_three_digits(value: Any) -> Any:
+    """A constant as far as probing tells it, so that one that was read can equal it."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 def _rule(native: Native) -> tuple[Identified, tuple[str, ...]]:
-    rule = rules.identify(embedded(native), dtype=native.dtype)
+    with asking(native.where, "'optimizer' given chosen gradients"):
+        rule = rules.identify(embedded(native), dtype=native.dtype)
     if rule.rule == "unknown":
         return rule, (f"the update rule is {rules.describe(rule)}",)
     return rule, rule.notes

@@ -24,6 +24,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Values that say no more than a side without the key; others' are none, False and 0."""
 
 
+_NEAR = 0.4
+"""How far the ends of two batches' ranges may lie apart, in ranges: batches are samples, but a
+shift by half a range or another scale is a factor."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One factor.
@@ -165,6 +170,8 @@ def _same(key: str, left: Facts, right: Facts, a: Any, b: Any) -> bool:
     drawn = [side.drawn[key] for side in (left, right) if key in side.drawn]
     if len(drawn) == 2:
         return natives.alike(*drawn)
+    if key in ("batch.low", "batch.high") and None not in (a, b):
+        return abs(a - b) <= _NEAR * (left.factors["batch.high"] - left.factors["batch.low"])
     if drawn:
         return a in drawn[0].alternatives or b in drawn[0].alternatives or a == b
     return close(a, b)
