@@ -294,43 +294,28 @@ KERAS = (
 )  # fmt: skip
 
 
-BRIEF = {
-    "adam inside the root, warm-up", "l2, then clip", "rmsprop, centred, from 0.2, steps", "nadam",
-    "lion", "nesterov, clip_grad_norm_", "adamw, amsgrad, clip by value", "adadelta, climbing",
-    "a user's own", "sgd, exponential, clipnorm", "adam, global_clipnorm", "sgd, decay",
-}  # fmt: skip
-"""Run always; the others where TRIPTYCH_ALL_OPTIMIZERS=1 asks for them (two minutes)."""
-
-
-def some(names):
-    left_out = pytest.mark.skipif(
-        not os.environ.get("TRIPTYCH_ALL_OPTIMIZERS"), reason="set TRIPTYCH_ALL_OPTIMIZERS=1"
-    )
-    return [name if name in BRIEF else pytest.param(name, marks=left_out) for name in names]
-
-
-@pytest.mark.parametrize("name", some(OPTAX))
+@pytest.mark.parametrize("name", OPTAX)
 def test_an_optax_chain_is_named(name):
     pytest.importorskip("optax")
     transform, rule, constants = _named(optax_cases(), name)
     expect(identify(adapters.optax_play(transform)), rule, **constants)
 
 
-@pytest.mark.parametrize("name", some(TORCH))
+@pytest.mark.parametrize("name", TORCH)
 def test_a_torch_optimizer_is_named(name):
     pytest.importorskip("torch")
     parts, rule, constants = _named(torch_cases(), name)
     expect(identify(adapters.torch_play(*parts)), rule, **constants)
 
 
-@pytest.mark.parametrize("name", some(KERAS))
+@pytest.mark.parametrize("name", KERAS)
 def test_a_keras_optimizer_is_named(name):
     pytest.importorskip("keras")
     make, rule, constants = _named(keras_cases(), name)
     expect(identify(adapters.keras_play(make)), rule, **constants)
 
 
-@pytest.mark.parametrize("name", some(("adam, global_clipnorm", "nadam", "adagrad")))
+@pytest.mark.parametrize("name", ("adam, global_clipnorm", "nadam", "adagrad"))
 def test_a_keras_optimizer_in_float32_is_named(name):
     pytest.importorskip("keras")
     make, rule, constants = _named(keras_cases(), name)

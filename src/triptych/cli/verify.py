@@ -154,4 +154,6 @@ def text_of(certificate: Certificate | NativeCertificate) -> str:
         for diagnosis in getattr(certificate, "diagnoses", ())
         for sentence in diagnosis.sentences()
     ]
+    if not certificate.passed and isinstance(getattr(certificate, "left", None), str):
+        because = [f"why: triptych audit {certificate.left} {certificate.right}"]  # type: ignore[union-attr]
     return "\n".join([*lines, *notes, "", certificate.sentence(), *because])
