@@ -33,8 +33,9 @@ check: $(STAMP) ## Format, lint, types, import arrows, import cost
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
 
-proof: $(STAMP) ## The long proofs; writes docs/results (about half an hour on two cores)
+proof: $(STAMP) ## The long proofs; writes docs/results (about two hours on two cores)
 	$(BIN)/python benchmarks/proof.py
+	$(BIN)/python -m triptych.testing.faults --out docs/results/faults.json
 
 benchmark: $(STAMP) ## Time an update against hand-written code in each framework
 	$(BIN)/python benchmarks/update_time.py --out docs/results/update_time.json
