@@ -27,6 +27,13 @@ def test_a_difference_leaves_with_1_and_says_what_to_do(tmp_path: Path) -> None:
     assert (row["left"], row["right"]) == (1e-7, 1e-4) and row["fix"] and row["matters"]
 
 
+def test_native_code_is_asked_in_processes_of_its_own(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "examples" / "setups"
+    words = [f"{folder / f'{name}_setup.py'}:setup" for name in ("torch", "jax")]
+    done = triptych("audit", *words, folder=tmp_path)
+    assert done.code in (0, 1) and " factors" in done.out.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from triptych.parity.audit import audit
+from triptych.parity.audit import audit, rows
 from triptych.parity.sides import parse
 
 TWINS = Path(__file__).parents[2] / "examples" / "twins"
 SETUPS = Path(__file__).parents[2] / "examples" / "setups"
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the frameworks once: how an audit runs them apart is the command's test."""
+    monkeypatch.setattr(
+        rows, "run_all", lambda jobs, show: [rows.facts(*j.arguments) for j in jobs]
+    )
 
 
 def edited(folder: Path, *skip: str) -> Path:

@@ -33,6 +33,15 @@ FRAMEWORKS = ("torch", "jax", "keras")
 """The three panels; ``numpy`` is the oracle that judges them."""
 
 
+_one_only = False
+
+
+def load_one_only() -> None:
+    """Say that this process loads one framework: PyTorch need not come before TensorFlow then."""
+    global _one_only
+    _one_only = True
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raise BackendError for an unknown name, MissingDependency for one not installed."""
     for name in names:
@@ -136,5 +145,5 @@ def _pin_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's default on most processors, said aloud; without it updates are 1.6 times slower.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    if _installed("torch"):
+    if _installed("torch") and not _one_only:
         import_module("torch")

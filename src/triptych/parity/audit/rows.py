@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
+from triptych.backends import registry
+from triptych.engines.processes import Job, Tell, run_all
 from triptych.engines.setup import load_recipe, recipe_of
 from triptych.parity import sides
 from triptych.parity.audit import natives, recipes
@@ -81,12 +83,24 @@ class Audit:
 def audit(left: Side, right: Side) -> Audit:
     """Return the audit of two sides: recipes, run folders, or users' native code.
 
+    Native code is asked in processes of its own, one for each side.
+
     Raises:
         TriptychError: a side can't be read; the message names it.
     """
-    known = [facts(side) for side in (left, right)]
+    sides_ = (left, right)
+    if any(side.kind == "code" for side in sides_):
+        known = run_all([Job(side.text, _alone, (side,)) for side in sides_], show=False)
+    else:
+        known = [facts(side) for side in sides_]
     notes = tuple(note for side in known for note in side.notes)
     return Audit(left.text, right.text, tuple(compare(*known)), notes)
+
+
+def _alone(side: Side, tell: Tell) -> Facts:
+    """Return what is known of a side, in a process that loads its framework and no other."""
+    registry.load_one_only()
+    return facts(side)
 
 
 def facts(side: Side) -> Facts:
