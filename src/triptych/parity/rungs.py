@@ -280,9 +280,10 @@ def _widths(left: Record, right: Record, label: str) -> dict[str, float]:
 
 
 def _size(state: State, key: str) -> float:
-    """The Euclidean length of an array, or of a slot as ``name:slot``."""
+    """The Euclidean length of an array, or of a slot as ``name:slot``; 0 of what is not kept."""
     name, _, slot = key.partition(":")
-    array = state.slots.values[slot][name] if slot else state.params.get(name, np.zeros(0))
+    arrays = state.slots.values.get(slot, {}) if slot else state.params
+    array = arrays.get(name, np.zeros(0))
     return float(np.linalg.norm(array.astype(np.float64)))
 
 
