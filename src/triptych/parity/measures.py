@@ -19,7 +19,7 @@ def relative(left: np.ndarray, right: np.ndarray, scale: float | None = None) ->
         return math.inf
     if left.size == 0:
         return 0.0
-    a, b = left.astype(np.float64), right.astype(np.float64)
+    a, b = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         return math.inf
     finite = np.isfinite(a)
@@ -39,8 +39,8 @@ def distance(left: Arrays, right: Arrays, names: Iterable[str] | None = None) ->
     """Return the Euclidean distance between two sets of arrays."""
     total = 0.0
     for name in names if names is not None else left:
-        gap = left[name].astype(np.float64) - right[name].astype(np.float64)
-        total += float(np.sum(gap * gap))
+        gap = np.subtract(left[name], right[name], dtype=np.float64).reshape(-1)
+        total += float(gap @ gap)
     return math.sqrt(total)
 
 

@@ -101,6 +101,7 @@ def job(subject: Subject, name: str, dtypes: Sequence[DType], tell: Tell) -> lis
 
     In float64 hardly any two sides differ so that one is needed: see :func:`moved`.
     """
+    registry.load_one_only()
     more = sum(_more(subject, dtype) for dtype in dtypes if dtype == "float32")
     progress = _Progress(tell, _own(subject) * len(dtypes) + more)
     build = backend_learner(name)
