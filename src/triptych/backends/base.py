@@ -20,9 +20,7 @@ from triptych.spec.layers import Dropout
 from triptych.spec.network import Network
 from triptych.spec.randomness import generator, get_state, set_state
 from triptych.spec.rules import Rule
-
-# Counts of updates at which schedules are looked at.
-_RATE_COUNTS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
+from triptych.spec.schedules import FAR_COUNTS
 
 
 class BaseLearner(ABC):
@@ -152,7 +150,7 @@ class BaseLearner(ABC):
         """Return every constant that is really used, by place and name."""
         found = {"dtype": self.dtype} | self._native_factors()
         if self.rule is not None:
-            rates = {count: self.rule.rate.value(count) for count in _RATE_COUNTS}
+            rates = {count: self.rule.rate.value(count) for count in FAR_COUNTS}
             found |= {f"optimizer.rate at update {count}": rate for count, rate in rates.items()}
         own: dict[str, Any] = getattr(self.objective, "factors", dict)()
         found |= {f"objective.{key}": value for key, value in own.items()}

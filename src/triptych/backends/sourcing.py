@@ -349,3 +349,27 @@ def _called(helpers: Mapping[str, str], body: str) -> list[str]:
         wanted |= found
         texts += [helpers[name] for name in found]
     return [name for name in helpers if name in wanted]
+
+
+def recurrent_options(layer: Any, functions: Mapping[str, str], *names: str) -> str:
+    """Return a recurrent layer's options as ``bend=jnp.tanh, gate=nnx.sigmoid, biases=1, ...``.
+
+    Args:
+        layer: whose options are told.
+        functions: how the framework writes an activation.
+        names: the options to tell, in this order; those at their default are left out, ``biases``
+            is not.
+    """
+    is_gru = layer.kind == "gru"
+    gate = None if layer.kind == "elman" else functions[layer.gate_activation]
+    mask = None if layer.mask_value is None else number(layer.mask_value)
+    said = {
+        "bend": functions[layer.activation],
+        "gate": gate,
+        "biases": str(layer.biases),
+        "mask": mask,
+        "reverse": "True" if layer.reverse else None,
+        "reset_after": "False" if is_gru and not layer.reset_after else None,
+        "candidate_bias": "True" if is_gru and layer.candidate_bias else None,
+    }
+    return ", ".join(f"{name}={said[name]}" for name in names if said[name] is not None)

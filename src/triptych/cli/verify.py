@@ -148,12 +148,5 @@ def text_of(certificate: Certificate | NativeCertificate) -> str:
             f"{mark} {verdict.rung} {verdict.name:<9} {verdict.pair:<12} {verdict.dtype}  "
             f"{verdict.value:8.1e} {sign} {verdict.bound:.0e}  {verdict.detail}"
         )
-    notes = [f"Note: {note}." for note in getattr(certificate, "notes", ())]
-    because = [
-        f"because: {sentence}"
-        for diagnosis in getattr(certificate, "diagnoses", ())
-        for sentence in diagnosis.sentences()
-    ]
-    if not certificate.passed and isinstance(getattr(certificate, "left", None), str):
-        because = [f"why: triptych audit {certificate.left} {certificate.right}"]  # type: ignore[union-attr]
-    return "\n".join([*lines, *notes, "", certificate.sentence(), *because])
+    notes = [f"Note: {note}." for note in certificate.notes]
+    return "\n".join([*lines, *notes, "", certificate.sentence(), *certificate.reasons()])

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, ClassVar
 
 from triptych.parity.diagnosis.cause import Diagnosis
 from triptych.parity.rungs import Verdict
@@ -32,6 +32,8 @@ class Certificate:
     verdicts: tuple[Verdict, ...]
     versions: dict[str, str]
     diagnoses: tuple[Diagnosis, ...] = ()
+    notes: ClassVar[tuple[str, ...]] = ()
+    """Two native codes may need some; a recipe is compared on what it says."""
 
     @classmethod
     def make(
@@ -67,6 +69,11 @@ class Certificate:
     def sentence(self) -> str:
         """Return the verdict in one sentence."""
         return sentence_of([verdict.as_dict() for verdict in self.verdicts])
+
+    def reasons(self) -> list[str]:
+        """Return a line for each cause that was found."""
+        found = [sentence for one in self.diagnoses for sentence in one.sentences()]
+        return [f"because: {sentence}" for sentence in found]
 
 
 def with_outcome(

@@ -90,6 +90,10 @@ class NativeCertificate:
         """Return the verdict in one sentence."""
         return sentence_of([verdict.as_dict() for verdict in self.verdicts])
 
+    def reasons(self) -> list[str]:
+        """Return the command that finds the reason of what is red."""
+        return [] if self.passed else [f"why: triptych audit {self.left} {self.right}"]
+
 
 def climb(
     left: str,

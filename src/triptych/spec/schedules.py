@@ -14,6 +14,11 @@ from typing import Any, ClassVar
 
 from triptych.spec.fields import MistakesError, brief, build_named, number, option, whole
 
+COUNTS = (0, 1, 10, 100, 1_000)
+"""Updates, counted from 0, at which a rate is looked at where each look costs something."""
+FAR_COUNTS = (*COUNTS, 10_000, 100_000)
+"""The same where a rate is a function."""
+
 
 def _numbers(value: Any, where: str) -> tuple[float, ...]:
     if not isinstance(value, (list, tuple)):

@@ -13,9 +13,8 @@ from typing import Any
 import optax
 
 from triptych.backends._jax import factors
+from triptych.spec.schedules import COUNTS
 
-_COUNTS = (0, 1, 10, 100, 1_000)
-"""Counts of updates at which a schedule is looked at."""
 _KNOWN = (
     *("clip", "clip_by_global_norm", "add_decayed_weights", "trace"),
     *("scale_by_adam", "scale_by_rms", "scale_by_stddev", "scale_by_rss"),
@@ -58,6 +57,6 @@ def _rates(name: str, constants: dict[str, Any]) -> dict[str, Any]:
 def _scheduled(function: Any) -> Iterator[tuple[str, float]]:
     # The rate itself, before Optax turns its sign: through the closure, or else through the sign.
     inner = inspect.getclosurevars(function).nonlocals.get("learning_rate", None)
-    for count in _COUNTS:
+    for count in COUNTS:
         value = float(inner(count)) if callable(inner) else -float(function(count))
         yield f"rate at update {count}", value

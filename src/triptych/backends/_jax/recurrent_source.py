@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from triptych.backends.sourcing import Site, Step, number
+from triptych.backends.sourcing import Site, Step, recurrent_options
 
 _LAYER = '''
 class Recurrent(nnx.Module):
@@ -122,20 +122,11 @@ _FUNCTIONS |= {"hard_sigmoid": "lambda x: gate_hard_sigmoid(x)"}
 def define(site: Site) -> str:
     """``LSTM(4, 16, bend=jnp.tanh, gate=nnx.sigmoid, biases=1, dtype=dtype, rngs=rngs)``."""
     layer = site.layer
-    parts = [f"{site.channels}, {layer.units}, bend={_FUNCTIONS[layer.activation]}"]
-    if layer.kind != "elman":
-        parts.append(f"gate={_FUNCTIONS[layer.gate_activation]}")
-    if layer.biases:
-        parts.append(f"biases={layer.biases}")
-    if layer.mask_value is not None:
-        parts.append(f"mask={number(layer.mask_value)}")
-    if layer.reverse:
-        parts.append("reverse=True")
-    if layer.kind == "gru" and not layer.reset_after:
-        parts.append("reset_after=False")
-    if layer.kind == "gru" and layer.candidate_bias:
-        parts.append("candidate_bias=True")
-    return f"{_NAMES[layer.kind]}({', '.join(parts)}, dtype=dtype, rngs=rngs)"
+    biases = ("biases",) if layer.biases else ()
+    names = ("bend", "gate", *biases, "mask", "reverse", "reset_after", "candidate_bias")
+    options = recurrent_options(layer, _FUNCTIONS, *names)
+    sizes = f"{site.channels}, {layer.units}"
+    return f"{_NAMES[layer.kind]}({sizes}, {options}, dtype=dtype, rngs=rngs)"
 
 
 def apply(site: Site, args: Sequence[str]) -> Step:

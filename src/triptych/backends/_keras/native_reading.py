@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import losses, optimizers
 
-_COUNTS = (0, 1, 10, 100, 1_000)
-"""Counts of updates at which a schedule is looked at."""
+from triptych.spec.schedules import COUNTS
+
 _CLIPS = {"clipnorm": "norm", "clipvalue": "value", "global_clipnorm": "global_norm"}
 
 
@@ -35,7 +35,7 @@ def optimizer_factors(optimizer: Any) -> dict[str, Any]:
 def _rates(optimizer: Any) -> dict[str, Any]:
     rate = optimizer._learning_rate
     if isinstance(rate, optimizers.schedules.LearningRateSchedule):
-        return {f"rate at update {count}": float(rate(count)) for count in _COUNTS}
+        return {f"rate at update {count}": float(rate(count)) for count in COUNTS}
     return {"rate at update 0": float(optimizer.learning_rate)}
 
 

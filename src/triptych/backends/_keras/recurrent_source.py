@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from triptych.backends._keras.recurrent import is_native
-from triptych.backends.sourcing import Site, Step, number
+from triptych.backends.sourcing import Site, Step, number, recurrent_options
 
 _CELL = '''
 class Cell(layers.Layer):
@@ -120,15 +120,9 @@ def define(site: Site) -> str:
 
 def _cell(site: Site) -> str:
     layer = site.layer
-    parts = [f"{layer.units}, bend={_FUNCTIONS[layer.activation]}"]
-    if layer.kind != "elman":
-        parts.append(f"gate={_FUNCTIONS[layer.gate_activation]}")
-    parts.append(f"biases={layer.biases}")
-    if layer.kind == "gru" and not layer.reset_after:
-        parts.append("reset_after=False")
-    if layer.kind == "gru" and layer.candidate_bias:
-        parts.append("candidate_bias=True")
-    return f"{_CELLS[layer.kind]}({', '.join(parts)}, dtype=dtype)"
+    names = ("bend", "gate", "biases", "reset_after", "candidate_bias")
+    options = recurrent_options(layer, _FUNCTIONS, *names)
+    return f"{_CELLS[layer.kind]}({layer.units}, {options}, dtype=dtype)"
 
 
 def apply(site: Site, args: Sequence[str]) -> Step:

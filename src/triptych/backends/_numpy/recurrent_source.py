@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from triptych.backends.sourcing import Site, Step, number
+from triptych.backends.sourcing import Site, Step, recurrent_options
 
 HELPERS = {
     "over_time": '''
@@ -78,16 +78,7 @@ _FUNCTIONS = {
 def apply(site: Site, args: Sequence[str]) -> Step:
     """``lstm(x, params, "lstm1", 16, bend=np.tanh, ..., sequences=True)``."""
     layer = site.layer
-    parts = [f'{args[0]}, params, "{site.node.name}", {layer.units}']
-    parts.append(f"bend={_FUNCTIONS[layer.activation]}")
-    if layer.kind != "elman":
-        parts.append(f"gate={_FUNCTIONS[layer.gate_activation]}")
-    if layer.mask_value is not None:
-        parts.append(f"mask={number(layer.mask_value)}")
-    if layer.reverse:
-        parts.append("reverse=True")
-    if layer.kind == "gru" and not layer.reset_after:
-        parts.append("reset_after=False")
-    if layer.sequences:
-        parts.append("sequences=True")
-    return Step(f"{layer.kind}({', '.join(parts)})")
+    own = f'{args[0]}, params, "{site.node.name}", {layer.units}'
+    options = recurrent_options(layer, _FUNCTIONS, "bend", "gate", "mask", "reverse", "reset_after")
+    sequences = ", sequences=True" if layer.sequences else ""
+    return Step(f"{layer.kind}({own}, {options}{sequences})")

@@ -25,9 +25,8 @@ from triptych.backends.native_checks import call_setup, unfit
 from triptych.backends.native_parts import Leaf
 from triptych.backends.protocol import Batch, DType, Params, Slots
 from triptych.errors import SetupError, in_one_line
+from triptych.spec.schedules import COUNTS
 
-_COUNTS = (0, 1, 10, 100, 1_000)
-"""Counts of updates at which a scheduler is looked at."""
 _SLOTS = {key: slot for slot, key in STATE_KEYS.items()} | {
     "square_avg": "second_moment",
     "grad_avg": "first_moment",
@@ -314,7 +313,7 @@ class TorchNative(BaseNative):
         found = optimizer_factors(self.live.optimizer)
         if self.live.scheduler is not None:
             fresh, before = self._again(), 0
-            for count in _COUNTS:
+            for count in COUNTS:
                 fresh.schedule(count - before, math.inf)
                 before = count
                 rate = float(fresh.optimizer.param_groups[0]["lr"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from triptych.backends._torch.recurrent import is_native
-from triptych.backends.sourcing import Site, Step, number
+from triptych.backends.sourcing import Site, Step, recurrent_options
 
 _LOOP = '''
 class Loop(nn.Module):
@@ -117,19 +117,9 @@ def define(site: Site) -> str:
 
 
 def _options(site: Site) -> str:
-    layer = site.layer
-    parts = [f"bend={_FUNCTIONS[layer.activation]}"]
-    if layer.kind != "elman":
-        parts.append(f"gate={_FUNCTIONS[layer.gate_activation]}")
-    if layer.biases:
-        parts.append(f"biases={layer.biases}")
-    if layer.mask_value is not None:
-        parts.append(f"mask={number(layer.mask_value)}")
-    if layer.kind == "gru" and not layer.reset_after:
-        parts.append("reset_after=False")
-    if layer.kind == "gru" and layer.candidate_bias:
-        parts.append("candidate_bias=True")
-    return ", ".join(parts)
+    biases = ("biases",) if site.layer.biases else ()
+    names = ("bend", "gate", *biases, "mask", "reset_after", "candidate_bias")
+    return recurrent_options(site.layer, _FUNCTIONS, *names)
 
 
 def apply(site: Site, args: Sequence[str]) -> Step:

@@ -17,12 +17,9 @@ from triptych.spec.network import Network, Node
 from triptych.spec.objective import Objective
 from triptych.spec.recipe import Recipe
 from triptych.spec.rules import Rule
-from triptych.spec.schedules import Schedule
+from triptych.spec.schedules import FAR_COUNTS, Schedule
 
 Factors = dict[str, Any]
-
-COUNTS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
-"""Updates, counted from 0, at which a rate is looked at."""
 
 _LOSSES = {
     "td_squared": "squared",
@@ -65,7 +62,7 @@ def of_rule(rule: Rule) -> Factors:
     if own["rule"] == "sgd":
         own |= {"rate_in_buffer": False, "dampening": 0.0}
     own |= {f"clip.{key}": value for key, value in asdict(rule.clip).items()}
-    own |= {f"rate at update {count}": rule.rate.value(count) for count in COUNTS}
+    own |= {f"rate at update {count}": rule.rate.value(count) for count in FAR_COUNTS}
     return {f"optimizer.{key}": value for key, value in own.items()}
 
 

@@ -105,7 +105,6 @@ def _alone(side: Side, tell: Tell) -> Facts:
 
 def facts(side: Side) -> Facts:
     """Return what is known of a side."""
-
     if side.kind == "code":
         return natives.of_native(sides.build(side, "float64"))
     if side.kind == "run":

@@ -75,7 +75,6 @@ def _of_rule(name: str, left: Facts, right: Facts) -> tuple[int | None, str]:
 
 def _of_rate(left: Facts, right: Facts) -> tuple[int | None, str]:
     """The first update at another rate: exact where both schedules are known as functions."""
-    first = None
     if left.schedule is not None and right.schedule is not None:
         first = _first_unlike(left.schedule, right.schedule)
     else:

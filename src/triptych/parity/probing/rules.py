@@ -43,11 +43,9 @@ from triptych.parity.probing.tapes import (
     wide,
 )
 from triptych.spec.initial import Params
+from triptych.spec.schedules import COUNTS
 
 __all__ = ["Identified", "Play", "describe", "factors", "identify"]
-
-COUNTS = (0, 1, 10, 100, 1000)
-"""The updates, counted from 0, whose rates are looked at."""
 
 
 def identify(play: Play, *, dtype: str = "float64", counts: Sequence[int] = COUNTS) -> Identified:
