@@ -10,6 +10,7 @@
     │   ├── MissingDependency  a package is not installed (the message holds its install command)
     │   └── Unsupported        the backend cannot express this exactly, and says so
     ├── SetupError             a user's own setup raises, lacks something or holds what does not fit
+    ├── PortError              a file can't be ported: broken, hostile, or with an unknown op
     ├── BatchError             a batch, params or slots have the wrong names, shapes or types
     ├── RunError               a run folder exists already, is missing, or is not ours
     │   ├── CheckpointError    a checkpoint is corrupt, truncated or of another recipe
@@ -56,6 +57,10 @@ class Unsupported(BackendError):
 
 class SetupError(TriptychError):
     """A user's own ``file.py:function`` raises, lacks a key or returns what does not fit."""
+
+
+class PortError(TriptychError):
+    """A file can't be ported: it is broken or hostile, or holds what has no canonical form."""
 
 
 class BatchError(TriptychError):

@@ -38,11 +38,20 @@ _STEPWISE = (Activation, Add, BatchNorm, Concatenate, Dense, Dropout, Embedding,
 
 @dataclass(frozen=True)
 class Node:
-    """A named layer and the names of the nodes it takes as inputs."""
+    """A named layer and the names of the nodes it takes as inputs.
+
+    ``shares`` names an earlier node whose params it uses: one layer that stands at several places.
+    """
 
     name: str
     layer: Layer
     inputs: tuple[str, ...] = ()
+    shares: str | None = None
+
+    @property
+    def owner(self) -> str:
+        """The node whose params it uses, most often itself."""
+        return self.shares or self.name
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,19 @@ class Network:
                         f"node {node.name!r} takes {name!r}, which is no node before it{hint}"
                     )
             _check_arity(node)
+            self._check_sharing(node)
             seen.add(node.name)
+
+    def _check_sharing(self, node: Node) -> None:
+        if node.shares is None:
+            return
+        earlier = self.nodes[: self.nodes.index(node)]
+        owner = next((other for other in earlier if other.name == node.shares), None)
+        if owner is None or owner.shares is not None or owner.layer != node.layer:
+            raise NetworkError(
+                f"node {node.name!r} shares the params of {node.shares!r}, which must be an earlier "
+                "node with an equal layer and params of its own"
+            )
 
     def _check_ends(self) -> None:
         taken = {name for node in self.nodes for name in node.inputs}
@@ -155,6 +176,7 @@ class Network:
         return {
             f"{node.name}/{local}": parameter
             for node in self.nodes
+            if node.shares is None
             for local, parameter in node.layer.parameters(*self.input_shapes(node)).items()
         }
 

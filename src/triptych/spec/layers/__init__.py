@@ -26,16 +26,18 @@ from triptych.spec.layers.activation import (
 from triptych.spec.layers.base import Activation, Layer, Parameter, Shape
 from triptych.spec.layers.convolution import Conv, ConvTranspose
 from triptych.spec.layers.core import Dense, Dropout, Embedding, Flatten, Input, Rescale
-from triptych.spec.layers.merge import Add, Concatenate, Dueling
+from triptych.spec.layers.merge import Add, Concatenate, Dueling, Multiply
 from triptych.spec.layers.normalisation import BatchNorm, LayerNorm
 from triptych.spec.layers.pooling import AveragePool, MaxPool
 from triptych.spec.layers.recurrent import GRU, LSTM, Elman, Recurrent
+from triptych.spec.layers.reshaping import Pad, Permute, Reshape
 
 LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
     for layer in (
         *(Input, Rescale, Conv, ConvTranspose, Dense, Flatten, MaxPool, AveragePool),
-        *(BatchNorm, LayerNorm, Dropout, Embedding, Add, Concatenate, Dueling),
+        *(BatchNorm, LayerNorm, Dropout, Embedding, Add, Multiply, Concatenate, Dueling),
+        *(Reshape, Permute, Pad),
         *(ReLU, ReLU6, LeakyReLU, ELU, SELU, GELU, SiLU, Sigmoid, HardSigmoid, Tanh),
         *(Softplus, Softmax, LogSoftmax, Elman, LSTM, GRU),
     )
@@ -68,11 +70,15 @@ __all__ = [
     "LeakyReLU",
     "LogSoftmax",
     "MaxPool",
+    "Multiply",
+    "Pad",
     "Parameter",
+    "Permute",
     "ReLU",
     "ReLU6",
     "Recurrent",
     "Rescale",
+    "Reshape",
     "Shape",
     "SiLU",
     "Sigmoid",

@@ -1,4 +1,4 @@
-"""Layers with several inputs: add, concatenate, and the dueling head."""
+"""Layers with several inputs: add, multiply, concatenate, and the dueling head."""
 
 from __future__ import annotations
 
@@ -21,6 +21,27 @@ class Add(Layer):
         if len(set(inputs)) > 1:
             raise NetworkError(f"add takes equal shapes but got {', '.join(map(show, inputs))}")
         return inputs[0]
+
+
+@dataclass(frozen=True)
+class Multiply(Layer):
+    """The product of two or more inputs; an axis of size 1 is repeated, as gates over channels are.
+
+    Source: squeeze and excitation, Hu et al. 2018: (height, width, channels) times (1, 1, channels).
+    """
+
+    kind: ClassVar[str] = "multiply"
+    arity: ClassVar[int | None] = None
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """As many axes each; along every axis equal sizes, or 1."""
+        sizes = [set(axis) - {1} for axis in zip(*inputs, strict=False)]
+        if len({len(shape) for shape in inputs}) > 1 or any(len(axis) > 1 for axis in sizes):
+            raise NetworkError(
+                "multiply takes shapes that are equal or 1 along every axis but got "
+                + ", ".join(map(show, inputs))
+            )
+        return tuple(max(axis) for axis in zip(*inputs, strict=True))
 
 
 @dataclass(frozen=True)
