@@ -14,6 +14,11 @@ FRAMEWORKS = {"torch", "jax", "flax", "optax", "keras", "tensorflow", "jaxlib", 
 _BASE = ("errors",)
 _SPEC = (*_BASE, "spec")
 _RUNS = (*_SPEC, "runs")
+_PORT = (
+    *_RUNS, "port",
+    "backends.registry", "backends.protocol", "backends.carried", "backends.graph",
+    "backends.layout",
+)  # fmt: skip
 _ENGINES = (
     *_RUNS, "learn", "envs", "engines",
     "backends.registry", "backends.protocol", "backends.base",
@@ -29,6 +34,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "backends": (*_SPEC, "backends"),
     "learn": (*_SPEC, "learn", "backends.protocol"),
     "envs": (*_SPEC, "envs"),
+    "port": _PORT,
     "runs": _RUNS,
     "engines": _ENGINES,
     "parity": _PARITY,

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from triptych.backends.carried import Porter
 from triptych.backends.native import Native, NativeBackend, Setup
 from triptych.backends.native_checks import call_setup, unfit
 from triptych.backends.protocol import Backend, DType
@@ -83,24 +84,36 @@ def build_native(setup: Setup, where: str, dtype: DType) -> Native:
         SetupError: it raises or returns what does not fit; the message names the key.
     """
     objects = call_setup(setup, where)
-    roots = {kind.__module__.split(".")[0] for kind in type(objects["model"]).__mro__}
-    found = [name for name, root in _NATIVE.items() if root in roots]
-    if not found:
+    found = framework_of(objects["model"])
+    if found is None:
         expected = "a torch.nn.Module, a keras.Model or a flax.nnx.Module"
         raise unfit(where, "model", objects["model"], expected)
-    get(found[0])
-    backend: NativeBackend = import_module(f"{_FOLDERS[found[0]][0]}.native").NATIVE
+    get(found)
+    backend: NativeBackend = import_module(f"{_FOLDERS[found][0]}.native").NATIVE
     if not backend.owns(objects):
         raise unfit(where, "model", objects["model"], backend.expected)
     # Keras makes arrays in the type of the moment, so that its objects have to be made once more.
-    waiting = [] if found[0] == "keras" else [objects]
+    waiting = [] if found == "keras" else [objects]
     return backend.build(lambda: waiting.pop() if waiting else setup(), where, dtype)
+
+
+def framework_of(model: Any) -> str | None:
+    """Return the backend of the framework that a user's model comes from, None for any other."""
+    roots = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
+    return next((name for name, root in _NATIVE.items() if root in roots), None)
 
 
 def defaults(name: str) -> dict[str, Callable[[], Any]]:
     """Return makers of fresh native objects with nothing said, by subject (``making.py``)."""
     get(name)
     found: dict[str, Callable[[], Any]] = import_module(f"{_FOLDERS[name][0]}.defaults").DEFAULTS
+    return found
+
+
+def porter(name: str) -> Porter:
+    """Return what reads and writes a framework's own files and objects."""
+    get(name)
+    found: Porter = import_module(f"{_FOLDERS[name][0]}.porting").PORTER
     return found
 
 

@@ -25,6 +25,7 @@ COMMANDS = (
     "compare",
     "watch",
     "report",
+    "port",
     "audit",
     "explain",
     "defaults",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -13,19 +14,25 @@ from triptych.cli.options import (
     command_line,
     interactive,
     place,
+    positive,
     print_json,
     refuse_beside_resume,
     threads,
 )
 from triptych.errors import BackendError, RecipeError
+from triptych.runs.files import resume_command
 
-HELP = "train a recipe on one backend into a run folder, or resume a run"
+HELP = "train a recipe on one backend into a run folder, or resume a run, there or elsewhere"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add what to train, where, how long; or the run to resume."""
     add_recipe(parser, optional=True)
-    parser.add_argument("--backend", metavar="B", help="torch, jax or keras")
+    parser.add_argument(
+        "--backend",
+        metavar="B",
+        help="torch, jax or keras; beside --resume the run moves there and goes on (where it was)",
+    )
     add_seed(parser)
     parser.add_argument(
         "--out", type=place, metavar="FOLDER", help="the run folder (runs/RECIPE-B-seedN)"
@@ -36,6 +43,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=threads, metavar="N", help="threads (all cores)")
     parser.add_argument("--resume", type=place, metavar="FOLDER", help="go on with this run")
+    parser.add_argument(
+        "--until",
+        type=positive,
+        metavar="N",
+        help="save and stop after this many episodes, or steps where the budget counts steps, to "
+        "be resumed (the whole budget)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,13 +65,21 @@ def run(args: argparse.Namespace) -> int:
             bar.total, bar.unit = total, f" {unit}s"
             bar.update(done - bar.n)
 
-        summary = session.run(tell)
+        summary = session.run(tell, args.until)
     if args.json:
         print_json(summary)
     else:
-        name = session.recipe.outcome.metric.replace("_", " ")
-        print(f"{summary['folder']}: {name} {summary['metric']:.4g}")
+        print(f"{summary['folder']}: {_result(session, summary)}")
     return 0
+
+
+def _result(session: Any, summary: Mapping[str, Any]) -> str:
+    """The score of a finished run; of one that was to stop, how far it is and how to go on."""
+    if summary["status"] == "finished":
+        return f"{session.recipe.outcome.metric.replace('_', ' ')} {summary['metric']:.4g}"
+    done, total, unit = session.training.progress()
+    command = resume_command(session.folder.path)
+    return f"stopped at {unit} {done} of {total}; go on with: {command}"
 
 
 def _start(args: argparse.Namespace) -> Any:
@@ -84,5 +106,5 @@ def _start(args: argparse.Namespace) -> Any:
 def _resume(args: argparse.Namespace) -> Any:
     from triptych.engines import local
 
-    refuse_beside_resume(args, ("recipe", "set", "backend", "seed", "out", "budget", "dtype"))
-    return local.resume(args.resume)
+    refuse_beside_resume(args, ("recipe", "set", "seed", "out", "budget", "dtype"))
+    return local.resume(args.resume, args.backend, command=command_line(args))

@@ -1,4 +1,4 @@
-"""Training into a run folder, in this process: rows, checkpoints, Ctrl-C, resume.
+"""Training into a run folder, in this process: rows, checkpoints, Ctrl-C, resume, moving on.
 
 The loop itself is in ``learn/training.py``; the folder's files are in ``runs``.
 """
@@ -86,15 +86,23 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def resume(path: str | Path) -> Session:
-    """Go on with a run from its newest good checkpoint.
+def resume(path: str | Path, backend: str | None = None, *, command: str = "") -> Session:
+    """Go on with a run from its newest good checkpoint, where it was or on another backend.
 
-    A run that was killed before its first checkpoint begins anew; it had made no step.
+    Checkpoints know no framework: params, slots, target network, replay, environment and generators
+    go on as they are. A run that was killed before its first checkpoint begins anew; it had made no
+    step.
+
+    Args:
+        path: the run folder.
+        backend: where to go on; None for where the run is.
+        command: that moved it, kept in ``run.json``.
 
     Raises:
         RunError: the folder is no run, is finished, or is being trained at this moment.
         CheckpointError: no checkpoint is good.
-        BackendError: the backend is not installed here.
+        BackendError: the backend is unknown, not installed here, or cannot express the recipe
+            exactly; the run stays as it was.
     """
     folder = RunFolder.open(path)
     if folder.status == "finished":
@@ -104,17 +112,19 @@ def resume(path: str | Path) -> Session:
         )
     recipe, own = setup.recipe_of(folder), setup.header_of(folder)
     budget = recipe.budget_named(own.budget)
-    registry.check_names([own.backend])
+    name = own.backend if backend is None else backend
+    registry.check_names([name])
     fresh = _untouched(folder)
     state: dict[str, Any] = {}
     if not fresh:
         checkpoint = checkpoints.load_latest(folder.checkpoints)
         state = trees.join(checkpoint.arrays, checkpoint.state)
-    learner = setup.make_learner(recipe, own.backend, own.seed, own.dtype)
+    learner = setup.make_learner(recipe, name, own.seed, own.dtype)
     training = setup.make_training(recipe, learner, own.seed, budget)
     if not fresh:
         training.restore(state["training"])
     session = Session(folder, recipe, training, rows=None if fresh else int(state["rows"]))
+    folder.move(training.agent.steps, name, registry.get(name).versions(), command)
     folder.set_status("running")
     session.checkpoint()
     return session
@@ -169,22 +179,30 @@ class Session:
         if self.events.note and "events" not in own.header:
             own.update(events=self.events.note)
 
-    def run(self, tell: Tell | None = None) -> dict[str, Any]:
+    def run(self, tell: Tell | None = None, until: int | None = None) -> dict[str, Any]:
         """Train until the budget is spent, judge the result, and finish the folder.
 
         Args:
             tell: called after every step with how far, of how much, and the unit.
+            until: save and stop once the run is this far, in the unit of its budget, to be resumed
+                later; None for the whole budget.
 
         Returns:
-            The run's summary: backend, seed, folder, metric.
+            The run's summary: backend, seed, folder, metric, status; ``interrupted`` where
+            ``until`` came before the end.
 
         Raises:
+            RunError: the run is as far as ``until`` already.
             Interrupted: after Ctrl-C or SIGTERM; everything is saved.
             StorageError: the disk is full; the newest checkpoint is intact.
         """
         try:
+            self._check_until(until)
             with noticing() as noticed:
-                self._train(tell, noticed)
+                self._train(tell, noticed, until)
+            if not self.training.finished:
+                self.folder.set_status("interrupted")
+                return summary(self.folder)
             return self._finish()
         except KeyboardInterrupt:
             self.folder.set_status("interrupted")
@@ -195,7 +213,16 @@ class Session:
         finally:
             self._close()
 
-    def _train(self, tell: Tell | None, noticed: Noticed) -> None:
+    def _check_until(self, until: int | None) -> None:
+        done, _, unit = self.training.progress()
+        if until is not None and done >= until:
+            self.folder.set_status("interrupted")
+            raise RunError(
+                f"{self.folder.path} is at {unit} {done} already; let it stop at a later one than "
+                f"{until}"
+            )
+
+    def _train(self, tell: Tell | None, noticed: Noticed, until: int | None) -> None:
         began = time.perf_counter()
         for row in self.training.rows():
             if row is not None:
@@ -207,6 +234,8 @@ class Session:
             if noticed:
                 self.checkpoint()
                 raise KeyboardInterrupt
+            if until is not None and self.training.progress()[0] >= until:
+                break
         self.checkpoint()
 
     def checkpoint(self) -> None:

@@ -4,7 +4,8 @@
 
     <folder>/
         recipe.yaml          the recipe as resolved, overrides included
-        run.json             format, recipe, backend, seed, dtype, command, versions, status
+        run.json             format, recipe, backend, seed, dtype, command, versions, status, and
+                             where it was moved to another backend: moves
         metrics.csv          one row for each logging interval, the same for the same seed
         timing.csv           the wall time of those rows
         events/              the same rows for TensorBoard
@@ -140,6 +141,51 @@ class RunFolder:
         if status not in STATUSES:
             raise RunError(f"a run's status is one of {', '.join(STATUSES)}, not {status!r}")
         self.update(status=status)
+
+    @property
+    def moves(self) -> list[dict[str, Any]]:
+        """The backends that trained it, each with the step that it began at, 0 the first.
+
+        Raises:
+            RunError: ``run.json`` is damaged here.
+        """
+        found = self.header.get("moves", [{"step": 0, "backend": self.header.get("backend")}])
+        sound = isinstance(found, list) and all(
+            isinstance(move, dict)
+            and isinstance(move.get("step"), int)
+            and isinstance(move.get("backend"), str)
+            for move in found
+        )
+        if not sound or not found:
+            raise RunError(
+                f"{self.path / files.RUN_FILE} is damaged: 'moves' must list steps and backends, "
+                f"but is {found!r}"
+            )
+        return found
+
+    @property
+    def trained_by(self) -> str:
+        """The backends that trained it in their order, such as ``keras, then jax``."""
+        return ", then ".join(move["backend"] for move in self.moves)
+
+    def move(self, step: int, backend: str, versions: Mapping[str, str], command: str = "") -> None:
+        """Write that the run goes on from ``step`` on a backend, most often the one where it is.
+
+        What a later step was trained on is forgotten: the run went back behind it, and makes these
+        steps anew.
+
+        Raises:
+            RunError: what ``run.json`` says of earlier moves is damaged.
+            StorageError: it cannot be written.
+        """
+        kept = [move for move in self.moves if move["step"] < step]
+        if not kept or kept[-1]["backend"] != backend:
+            how = {"command": command} if command and kept else {}
+            kept.append({"step": step, "backend": backend, **how})
+        if (self.moves, self.header["backend"]) == (kept, backend):
+            return
+        packages = {**self.header.get("versions", {}), **versions}
+        self.update(backend=backend, moves=kept, versions=packages)
 
     def update(self, **fields: Any) -> None:
         """Set fields of ``run.json``; raises ``StorageError`` where it cannot be written."""

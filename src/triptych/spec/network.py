@@ -25,14 +25,19 @@ from triptych.spec.layers import (
     Input,
     Layer,
     LayerNorm,
+    Multiply,
     Parameter,
     Recurrent,
     Rescale,
     Shape,
 )
+from triptych.spec.layers.base import show
 
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
-_STEPWISE = (Activation, Add, BatchNorm, Concatenate, Dense, Dropout, Embedding, LayerNorm, Rescale)
+_STEPWISE = (
+    *(Activation, Add, BatchNorm, Concatenate, Dense, Dropout, Embedding, LayerNorm, Multiply),
+    Rescale,
+)
 """Layers that work on the last axis alone, so that a step of (time, features) needs no other."""
 
 
@@ -73,6 +78,7 @@ class Network:
         self._check_ends()
         self._check_indices()
         _ = self.shapes
+        self._check_sharing()
 
     def _check_names(self) -> None:
         seen: set[str] = set()
@@ -93,18 +99,36 @@ class Network:
                         f"node {node.name!r} takes {name!r}, which is no node before it{hint}"
                     )
             _check_arity(node)
-            self._check_sharing(node)
             seen.add(node.name)
 
-    def _check_sharing(self, node: Node) -> None:
-        if node.shares is None:
-            return
-        earlier = self.nodes[: self.nodes.index(node)]
-        owner = next((other for other in earlier if other.name == node.shares), None)
-        if owner is None or owner.shares is not None or owner.layer != node.layer:
+    def _check_sharing(self) -> None:
+        """One layer at several places: its params, and every constant of it, must fit them all."""
+        seen: dict[str, Node] = {}
+        for node in self.nodes:
+            seen[node.name] = node
+            if node.shares is None:
+                continue
+            owner = seen.get(node.shares)
+            if owner is None or owner.shares is not None or owner.layer != node.layer:
+                raise NetworkError(
+                    f"node {node.name!r} shares the params of {node.shares!r}, which must be an "
+                    "earlier node with an equal layer and params of its own"
+                )
+            self._check_places(owner, node)
+
+    def _check_places(self, owner: Node, node: Node) -> None:
+        layer, places = node.layer, (self.input_shapes(owner), self.input_shapes(node))
+        if not layer.parameters(*places[0]):
             raise NetworkError(
-                f"node {node.name!r} shares the params of {node.shares!r}, which must be an earlier "
-                "node with an equal layer and params of its own"
+                f"node {node.name!r} shares {owner.name!r}, but a layer {layer.kind!r} has no "
+                "params; leave 'shares' out"
+            )
+        own, other = ((layer.parameters(*at), layer.factors(*at), len(at[0])) for at in places)
+        if own != other:
+            raise NetworkError(
+                f"node {node.name!r} shares the params of {owner.name!r}, but takes "
+                f"{show(places[1][0])} where that takes {show(places[0][0])}: one layer at two "
+                "places needs as many axes, params of equal shapes, and equal padding in pixels"
             )
 
     def _check_ends(self) -> None:
@@ -215,8 +239,14 @@ class Network:
             )
         timed = {self.input.name}
         for node in self.nodes[1:]:
-            if not timed & set(node.inputs):
+            over_time = timed & set(node.inputs)
+            if not over_time:
                 continue
+            if over_time != set(node.inputs):
+                raise NetworkError(
+                    f"node {node.name!r} ({node.layer.kind}) joins values over time with values "
+                    "that are not, so the network cannot be run step by step"
+                )
             if getattr(node.layer, "reverse", False):
                 raise NetworkError(
                     f"node {node.name!r} reads the last step first, so the network cannot be run "

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from triptych.spec.layers import ConvTranspose, Dense, LayerNorm, LogSoftmax, Shape, Softmax
+from triptych.spec.layers import (
+    ConvTranspose,
+    Dense,
+    LayerNorm,
+    LogSoftmax,
+    Permute,
+    Reshape,
+    Shape,
+    Softmax,
+)
 from triptych.spec.layers.base import show
 from triptych.spec.network import Network, Node
 
@@ -16,6 +25,8 @@ Field = tuple[tuple[int, int], tuple[int, int]]
 
 _MIXING = (Dense, LayerNorm, Softmax, LogSoftmax)
 """Layers whose outputs each depend on the whole last axis: after a flatten, on everything."""
+_WINDOWLESS = (ConvTranspose, Reshape, Permute)
+"""Layers behind which what a unit sees is no window of (height, width)."""
 
 
 def rows(network: Network) -> list[dict[str, Any]]:
@@ -57,7 +68,7 @@ def receptive_fields(network: Network) -> dict[str, tuple[int, int] | None]:
 def _field(
     node: Node, inputs: tuple[Shape, ...], before: list[Field | None], whole: Shape
 ) -> Field | None:
-    if len(whole) != 3 or isinstance(node.layer, ConvTranspose):
+    if len(whole) != 3 or isinstance(node.layer, _WINDOWLESS):
         return None
     if not before:
         return ((1, 1), (1, 1))
@@ -77,6 +88,8 @@ def _field(
 
 
 def _count(network: Network, node: Node) -> int:
+    if node.shares is not None:
+        return 0
     own = node.layer.parameters(*network.input_shapes(node))
     return sum(parameter.size for parameter in own.values() if parameter.trainable)
 

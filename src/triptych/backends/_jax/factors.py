@@ -24,8 +24,8 @@ def read(learner: JaxLearner) -> dict[str, Any]:
     """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
     found: dict[str, Any] = {}
     model = learner.model
-    for name, inputs in model.wiring:
-        module = getattr(model, name)
+    for name, owner, inputs in model.wiring:
+        module = getattr(model, owner)
         own = {"inputs": list(inputs)} | _LAYERS.get(type(module), unknown)(module)
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
@@ -77,6 +77,10 @@ _LAYERS: dict[type, Reader] = {
     nnx.Embed: plain("embedding", size="num_embeddings", features="features"),
     layers.Rescale: plain("rescale", scale="scale", offset="offset"),
     layers.Add: plain("add"),
+    layers.Multiply: plain("multiply"),
+    layers.Reshape: plain("reshape", size="size"),
+    layers.Permute: lambda m: {"kind": "permute", "axes": tuple(axis - 1 for axis in m.axes[1:])},
+    layers.Pad: plain("pad", amounts="padding"),
     layers.Concatenate: plain("concatenate"),
     layers.Dueling: plain("dueling"),
     layers.Function: lambda m: {"kind": m.kind} | dict(m.constants),

@@ -166,6 +166,50 @@ class Add(nnx.Module):
         return total
 
 
+class Multiply(nnx.Module):
+    """The product of all inputs; an axis of size 1 is repeated."""
+
+    def __call__(self, *inputs: Array) -> Array:
+        """(..., a), (..., a or 1) -> (..., a)."""
+        product = inputs[0]
+        for x in inputs[1:]:
+            product = product * x
+        return product
+
+
+class Reshape(nnx.Module):
+    """The same numbers in the same order under other axes."""
+
+    def __init__(self, layer: spec.Reshape) -> None:
+        self.size = layer.size
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, ...) -> (batch, *size)."""
+        return x.reshape(x.shape[0], *self.size)
+
+
+class Permute(nnx.Module):
+    """Axes in another order, the batch left in front."""
+
+    def __init__(self, layer: spec.Permute) -> None:
+        self.axes = (0, *(axis + 1 for axis in layer.axes))
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, a, b, ...) -> (batch, b, a, ...)."""
+        return x.transpose(self.axes)
+
+
+class Pad(nnx.Module):
+    """Zeros around (height, width)."""
+
+    def __init__(self, layer: spec.Pad) -> None:
+        self.padding = layer.amounts
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, height, width, channels) -> (batch, height', width', channels)."""
+        return jnp.pad(x, ((0, 0), *self.padding, (0, 0)))
+
+
 class Concatenate(nnx.Module):
     """All inputs along the last axis."""
 
@@ -282,6 +326,10 @@ BUILDERS: dict[str, Build] = {
     "dropout": lambda layer, shape, dtype: Dropout(layer),
     "embedding": _embedding,
     "add": lambda layer, shape, dtype: Add(),
+    "multiply": lambda layer, shape, dtype: Multiply(),
+    "reshape": lambda layer, shape, dtype: Reshape(layer),
+    "permute": lambda layer, shape, dtype: Permute(layer),
+    "pad": lambda layer, shape, dtype: Pad(layer),
     "concatenate": lambda layer, shape, dtype: Concatenate(),
     "dueling": lambda layer, shape, dtype: Dueling(),
     "relu": lambda layer, shape, dtype: Function("relu", jax.nn.relu),

@@ -20,7 +20,7 @@ class Model(nnx.Module):
     """A graph of named modules; takes (batch, ...) channels last, uint8 or real."""
 
     def __init__(self, network: Network, dtype: Any) -> None:
-        self.wiring = tuple((node.name, node.inputs) for node in network.nodes[1:])
+        self.wiring = tuple((node.name, node.owner, node.inputs) for node in network.nodes[1:])
         self.masked = frozenset(n.name for n in network.nodes if n.layer.kind == "dropout")
         self.normed = frozenset(n.name for n in network.nodes if n.layer.kind == "batch_norm")
         self.input_name = network.input.name
@@ -29,6 +29,8 @@ class Model(nnx.Module):
             build = BUILDERS.get(node.layer.kind)
             if build is None:
                 raise Unsupported(f"backend 'jax' has no layer {node.layer.kind!r}")
+            if node.shares is not None:
+                continue
             if hasattr(self, node.name):
                 raise Unsupported(f"backend 'jax' cannot call a node {node.name!r}; rename it")
             setattr(self, node.name, build(node.layer, network.input_shapes(node)[0], dtype))
@@ -45,14 +47,14 @@ class Model(nnx.Module):
     ) -> dict[str, Array]:
         """Return every node's output by name."""
         values = {self.input_name: x.astype(self.input_dtype)}
-        for name, inputs in self.wiring:
+        for name, owner, inputs in self.wiring:
             taken = [values[source] for source in inputs]
             options: dict[str, Any] = {}
             if name in self.masked and training:
                 options["mask"] = (masks or {}).get(f"mask/{name}")
             if name in self.normed:
                 options["use_running_average"] = not training
-            values[name] = getattr(self, name)(*taken, **options)
+            values[name] = getattr(self, owner)(*taken, **options)
         return values
 
     def step(
@@ -61,8 +63,8 @@ class Model(nnx.Module):
         """Return every node's output for one step of (batch, features), and the state after it."""
         values = {self.input_name: x.astype(self.input_dtype)}
         after: dict[str, Array] = {}
-        for name, inputs in self.wiring:
-            module = getattr(self, name)
+        for name, owner, inputs in self.wiring:
+            module = getattr(self, owner)
             taken = [values[source] for source in inputs]
             if isinstance(module, recurrent.Recurrent):
                 own = {key: state[f"{name}/{key}"] for key in module.states}

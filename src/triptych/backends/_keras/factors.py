@@ -5,6 +5,7 @@ Nothing here looks at the spec's values.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,37 @@ if TYPE_CHECKING:
 def read(learner: KerasLearner) -> dict[str, Any]:
     """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
     found: dict[str, Any] = {}
-    for layer in learner.model.layers[1:]:
-        own = {"inputs": _sources(layer)} | _LAYERS.get(type(layer), unknown)(layer)
-        found |= {f"{layer.name}.{factor}": value for factor, value in own.items()}
+    calls = _calls(learner)
+    names = {call: name for name, call in calls.items()}
+    for name, (owner, place) in list(calls.items())[1:]:
+        layer = learner.model.get_layer(owner)
+        own = _LAYERS.get(type(layer), unknown)(layer)
+        own["inputs"] = [names[source] for source in _sources(layer, place)]
+        found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": v for key, v in learner.optimizer.constants.items()}
         found["optimizer.clip"] = asdict(learner.rule.clip) if learner.rule else None
     return found
 
 
-def _sources(layer: keras.layers.Layer) -> list[str]:
-    """The names of the layers that feed a layer."""
-    inputs = layer.input if isinstance(layer.input, (list, tuple)) else [layer.input]
-    return [tensor._keras_history.operation.name for tensor in inputs]
+Call = tuple[str, int]
+"""A layer's name, and at which of its places it stands: 0 unless it is shared."""
+
+
+def _calls(learner: KerasLearner) -> dict[str, Call]:
+    """The calls of the model's layers by the names of the nodes."""
+    count: Counter[str] = Counter()
+    found: dict[str, Call] = {}
+    for node in learner.network.nodes:
+        found[node.name] = (node.owner, count[node.owner])
+        count[node.owner] += 1
+    return found
+
+
+def _sources(layer: keras.layers.Layer, place: int) -> list[Call]:
+    """The calls that feed a call of a layer."""
+    histories = [tensor._keras_history for tensor in layer._inbound_nodes[place].input_tensors]
+    return [(history.operation.name, history.node_index) for history in histories]
 
 
 def _conv(layer: layers.Conv2D) -> dict[str, Any]:
@@ -81,6 +100,13 @@ _LAYERS: dict[type, Reader] = {
     keras.layers.Embedding: plain("embedding", size="input_dim", features="output_dim"),
     layers.Rescale: plain("rescale", scale="scale", offset="offset"),
     keras.layers.Add: plain("add"),
+    keras.layers.Multiply: plain("multiply"),
+    keras.layers.Reshape: plain("reshape", size="target_shape"),
+    keras.layers.Permute: lambda layer: {
+        "kind": "permute",
+        "axes": tuple(axis - 1 for axis in layer.dims),
+    },
+    keras.layers.ZeroPadding2D: plain("pad", amounts="padding"),
     keras.layers.Concatenate: plain("concatenate"),
     layers.Dueling: plain("dueling"),
     layers.Function: lambda layer: {"kind": layer.kind} | layer.constants,

@@ -47,7 +47,7 @@ class Conv2D(keras.layers.Conv2D):
             **options,
         )
         self.steps, self.amounts = layer.stride, layer.pixels(shape)
-        self.output_size = layer.shape(shape)
+        self.shape_of = layer.shape
 
     def call(self, inputs: Any) -> Any:
         """(batch, height, width, in) -> (batch, height', width', out)."""
@@ -67,7 +67,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """As the spec infers it."""
-        return (input_shape[0], *self.output_size)
+        return (input_shape[0], *self.shape_of(input_shape[1:]))
 
 
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
@@ -89,7 +89,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
             **options,
         )
         self.steps, self.holes, self.crop = layer.stride, layer.dilation, layer.crop()
-        self.output_size = layer.shape(shape)
+        self.shape_of = layer.shape
 
     def call(self, inputs: Any) -> Any:
         """(batch, height, width, in) -> (batch, height', width', out)."""
@@ -107,7 +107,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """As the spec infers it."""
-        return (input_shape[0], *self.output_size)
+        return (input_shape[0], *self.shape_of(input_shape[1:]))
 
 
 def _dilate(kernel: Any, holes: tuple[int, int]) -> Any:
@@ -301,6 +301,14 @@ def _layer_norm(layer: Any, shape: Shape, options: dict[str, Any]) -> Any:
     return keras.layers.LayerNormalization(axis=-1, epsilon=layer.epsilon, **options)
 
 
+def _permute(layer: Any, shape: Shape, options: dict[str, Any]) -> Any:
+    return keras.layers.Permute(tuple(axis + 1 for axis in layer.axes), **options)
+
+
+def _zero_padding(layer: Any, shape: Shape, options: dict[str, Any]) -> Any:
+    return keras.layers.ZeroPadding2D(layer.amounts, data_format="channels_last", **options)
+
+
 Build = Callable[[Any, Shape, dict[str, Any]], Any]
 
 BUILDERS: dict[str, Build] = {
@@ -316,6 +324,10 @@ BUILDERS: dict[str, Build] = {
     "dropout": lambda layer, shape, options: Dropout(layer, **options),
     "embedding": _embedding,
     "add": lambda layer, shape, options: keras.layers.Add(**options),
+    "multiply": lambda layer, shape, options: keras.layers.Multiply(**options),
+    "reshape": lambda layer, shape, options: keras.layers.Reshape(layer.size, **options),
+    "permute": _permute,
+    "pad": _zero_padding,
     "concatenate": lambda layer, shape, options: keras.layers.Concatenate(axis=-1, **options),
     "dueling": lambda layer, shape, options: Dueling(**options),
     "relu": _function("relu", tf.nn.relu),

@@ -8,7 +8,8 @@ import keras
 
 from triptych.backends._keras import layers, recurrent
 from triptych.errors import Unsupported
-from triptych.spec.network import Network
+from triptych.spec.layers import BatchNorm
+from triptych.spec.network import Network, Node
 
 BUILDERS = layers.BUILDERS | recurrent.BUILDERS
 
@@ -21,16 +22,48 @@ def build(network: Network, dtype: str) -> tuple[keras.Model, keras.Model]:
     kind = dtype if network.input.layer.values == "real" else "int32"  # type: ignore[attr-defined]
     start = keras.Input(network.shapes[network.input.name], dtype=kind, name=network.input.name)
     values: dict[str, Any] = {network.input.name: start}
+    made: dict[str, Any] = {}
     for node in network.nodes[1:]:
-        make = BUILDERS.get(node.layer.kind)
-        if make is None:
-            raise Unsupported(f"backend 'keras' has no layer {node.layer.kind!r}")
-        options = {"name": node.name, "dtype": dtype}
-        layer = make(node.layer, network.input_shapes(node)[0], options)
+        if node.shares is None:
+            made[node.name] = _make(network, node, dtype)
         taken = [values[name] for name in node.inputs]
-        values[node.name] = layer(taken[0] if len(taken) == 1 else taken)
-    model = keras.Model(start, values[network.output.name], name="online")
+        values[node.name] = made[node.owner](taken[0] if len(taken) == 1 else taken)
+    last = values[network.output.name]
+    if any(isinstance(node.layer, BatchNorm) for node in network.nodes if node.shares):
+        model = Ordered(network, inputs=start, outputs=last, name="online")
+    else:
+        model = keras.Model(start, last, name="online")
     return model, keras.Model(start, values, name="layers")
+
+
+def _make(network: Network, node: Node, dtype: str) -> Any:
+    make = BUILDERS.get(node.layer.kind)
+    if make is None:
+        raise Unsupported(f"backend 'keras' has no layer {node.layer.kind!r}")
+    options = {"name": node.name, "dtype": dtype}
+    return make(node.layer, network.input_shapes(node)[0], options)
+
+
+class Ordered(keras.Model):
+    """A functional model that runs its layers in the order of the network's nodes.
+
+    Keras orders them by their distance from the output, the later of two siblings first; a batch
+    normalisation that stands at two places would move its running statistics in that order.
+    """
+
+    def __init__(self, network: Network, **options: Any) -> None:
+        super().__init__(**options)
+        self.network = network
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Return the output of the last node."""
+        network = self.network
+        values: dict[str, Any] = {network.input.name: inputs}
+        for node in network.nodes[1:]:
+            taken = [values[name] for name in node.inputs]
+            layer = self.get_layer(node.owner)
+            values[node.name] = layer(taken[0] if len(taken) == 1 else taken, training=training)
+        return values[network.output.name]
 
 
 def step(
@@ -43,7 +76,7 @@ def step(
     values: dict[str, Any] = {network.input.name: x[:, None]}
     after: dict[str, Any] = {}
     for node in network.nodes[1:]:
-        layer = model.get_layer(node.name)
+        layer = model.get_layer(node.owner)
         taken = [values[name] for name in node.inputs]
         if isinstance(layer, recurrent.OverTime):
             prefix = f"{node.name}/"

@@ -117,6 +117,11 @@ def flatten(layer: spec.Flatten, arrays: Arrays, inputs: list[Array]) -> Array:
     return inputs[0].reshape(len(inputs[0]), -1)
 
 
+def permute(layer: spec.Permute, arrays: Arrays, inputs: list[Array]) -> Array:
+    """Axis i of an example's output is axis axes[i] of its input."""
+    return np.stack([example.transpose(layer.axes) for example in inputs[0]])
+
+
 def _normalise(x: Array, mean: Array, variance: Array, epsilon: float, arrays: Arrays) -> Array:
     return (x - mean) / np.sqrt(variance + epsilon) * arrays["scale"] + arrays["offset"]
 
@@ -172,6 +177,10 @@ FORWARD: dict[str, Forward] = {
     "dropout": lambda layer, arrays, inputs: inputs[0],
     "embedding": lambda layer, arrays, inputs: arrays["kernel"][inputs[0]],
     "add": lambda layer, arrays, inputs: np.sum(inputs, axis=0),
+    "multiply": lambda layer, arrays, inputs: math.prod(inputs[1:], start=inputs[0]),
+    "reshape": lambda layer, arrays, inputs: inputs[0].reshape(len(inputs[0]), *layer.size),
+    "permute": permute,
+    "pad": lambda layer, arrays, inputs: _pad(inputs[0], layer.amounts, 0.0),
     "concatenate": lambda layer, arrays, inputs: np.concatenate(inputs, axis=-1),
     "dueling": dueling,
 }

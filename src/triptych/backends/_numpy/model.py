@@ -11,7 +11,7 @@ from triptych.backends._numpy import layers, recurrent
 from triptych.backends._numpy.layers import masked, training_batch_norm
 from triptych.errors import Unsupported
 from triptych.spec.layers import BatchNorm, Dropout, Recurrent
-from triptych.spec.network import Network, Node
+from triptych.spec.network import Network
 
 Arrays = dict[str, np.ndarray]
 FORWARD = layers.FORWARD | recurrent.FORWARD
@@ -49,11 +49,11 @@ def run(
     moved: Arrays = {}
     for node in network.nodes[1:]:
         inputs = [values[name] for name in node.inputs]
-        own = _own(node, arrays)
+        own = _own(node.owner, arrays | moved)
         mask = (masks or {}).get(f"mask/{node.name}")
         if training and isinstance(node.layer, BatchNorm):
             values[node.name], seen = training_batch_norm(node.layer, own, inputs[0])
-            moved |= {f"{node.name}/{local}": array for local, array in seen.items()}
+            moved |= {f"{node.owner}/{local}": array for local, array in seen.items()}
         elif training and isinstance(node.layer, Dropout) and mask is not None:
             values[node.name] = masked(node.layer, inputs[0], mask)
         else:
@@ -70,9 +70,9 @@ def step(network: Network, arrays: Arrays, x: np.ndarray, state: Arrays) -> tupl
     values = {network.input.name: np.asarray(x).astype(np.float64 if real else np.int64)}
     after: Arrays = {}
     for node in network.nodes[1:]:
-        inputs, own = [values[name] for name in node.inputs], _own(node, arrays)
+        inputs, own = [values[name] for name in node.inputs], _own(node.owner, arrays)
         if isinstance(node.layer, Recurrent):
-            moved = recurrent.advance(node.layer, own, inputs[0], _own(node, state))
+            moved = recurrent.advance(node.layer, own, inputs[0], _own(node.name, state))
             after |= {f"{node.name}/{name}": array for name, array in moved.items()}
             values[node.name] = moved["hidden"]
         else:
@@ -80,7 +80,7 @@ def step(network: Network, arrays: Arrays, x: np.ndarray, state: Arrays) -> tupl
     return values, after
 
 
-def _own(node: Node, arrays: Arrays) -> dict[str, Any]:
+def _own(node: str, arrays: Arrays) -> dict[str, Any]:
     """A node's arrays by local name."""
-    prefix = f"{node.name}/"
+    prefix = f"{node}/"
     return {name[len(prefix) :]: a for name, a in arrays.items() if name.startswith(prefix)}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def read(learner: TorchLearner) -> dict[str, Any]:
     """Return {"conv1.stride": (1, 1), ..., "optimizer.epsilon": 1e-8, ...}."""
     found: dict[str, Any] = {}
-    for name, inputs in learner.model.wiring:
-        module = learner.model.get_submodule(name)
+    for name, owner, inputs in learner.model.wiring:
+        module = learner.model.get_submodule(owner)
         own = {"inputs": list(inputs)} | _LAYERS.get(type(module), unknown)(module)
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
@@ -78,6 +78,10 @@ _LAYERS: dict[type[nn.Module], Reader] = {
     nn.Embedding: plain("embedding", size="num_embeddings", features="embedding_dim"),
     layers.Rescale: plain("rescale", scale="scale", offset="offset"),
     layers.Add: plain("add"),
+    layers.Multiply: plain("multiply"),
+    layers.Reshape: plain("reshape", size="size"),
+    layers.Permute: lambda m: {"kind": "permute", "axes": tuple(axis - 1 for axis in m.dims[1:])},
+    layers.ZeroPad2d: plain("pad", amounts="padding"),
     layers.Concatenate: plain("concatenate"),
     layers.Dueling: plain("dueling"),
     nn.ReLU: plain("relu"),

@@ -212,6 +212,53 @@ class Add(nn.Module):
         return total
 
 
+class Multiply(nn.Module):
+    """The product of all inputs; an axis of size 1 is repeated."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(..., a), (..., a or 1) -> (..., a)."""
+        product = inputs[0]
+        for x in inputs[1:]:
+            product = product * x
+        return product
+
+
+class Reshape(nn.Module):
+    """The same numbers in the canonical order under other axes."""
+
+    def __init__(self, layer: spec.Reshape) -> None:
+        super().__init__()
+        self.size = layer.size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, ...) -> (batch, *size)."""
+        return x.reshape(len(x), *self.size)
+
+
+class Permute(nn.Module):
+    """Axes in another order, the batch left in front."""
+
+    def __init__(self, layer: spec.Permute) -> None:
+        super().__init__()
+        self.dims = (0, *(axis + 1 for axis in layer.axes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, a, b, ...) -> (batch, b, a, ...), a view."""
+        return x.permute(self.dims)
+
+
+class ZeroPad2d(nn.Module):
+    """Zeros around (height, width); ``nn.ZeroPad2d`` expects channels first."""
+
+    def __init__(self, layer: spec.Pad) -> None:
+        super().__init__()
+        self.padding = layer.amounts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, height, width, channels) -> (batch, height', width', channels)."""
+        return F.pad(x, [0, 0, *edges(self.padding)])
+
+
 class Concatenate(nn.Module):
     """All inputs along the last axis."""
 
@@ -255,6 +302,10 @@ BUILDERS: dict[str, Build] = {
     "dropout": lambda layer, shape, dtype: Dropout(layer),
     "embedding": _embedding,
     "add": lambda layer, shape, dtype: Add(),
+    "multiply": lambda layer, shape, dtype: Multiply(),
+    "reshape": lambda layer, shape, dtype: Reshape(layer),
+    "permute": lambda layer, shape, dtype: Permute(layer),
+    "pad": lambda layer, shape, dtype: ZeroPad2d(layer),
     "concatenate": lambda layer, shape, dtype: Concatenate(),
     "dueling": lambda layer, shape, dtype: Dueling(),
     "relu": lambda layer, shape, dtype: nn.ReLU(),

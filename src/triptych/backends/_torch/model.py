@@ -19,7 +19,7 @@ class Model(nn.Module):
 
     def __init__(self, network: Network, dtype: torch.dtype) -> None:
         super().__init__()
-        self.wiring = tuple((node.name, node.inputs) for node in network.nodes[1:])
+        self.wiring = tuple((node.name, node.owner, node.inputs) for node in network.nodes[1:])
         self.masked = frozenset(n.name for n in network.nodes if n.layer.kind == "dropout")
         self.input_name = network.input.name
         self.input_dtype = dtype if network.input.layer.values == "real" else torch.int64  # type: ignore[attr-defined]
@@ -27,6 +27,8 @@ class Model(nn.Module):
             build = BUILDERS.get(node.layer.kind)
             if build is None:
                 raise Unsupported(f"backend 'torch' has no layer {node.layer.kind!r}")
+            if node.shares is not None:
+                continue
             if hasattr(self, node.name):
                 raise Unsupported(f"backend 'torch' cannot call a node {node.name!r}; rename it")
             shapes = network.input_shapes(node)
@@ -41,8 +43,8 @@ class Model(nn.Module):
     ) -> dict[str, Tensor]:
         """Return every node's output by name."""
         values = {self.input_name: x.to(self.input_dtype)}
-        for name, inputs in self.wiring:
-            module = self.get_submodule(name)
+        for name, owner, inputs in self.wiring:
+            module = self.get_submodule(owner)
             taken = [values[source] for source in inputs]
             if name in self.masked:
                 taken.append((masks or {}).get(f"mask/{name}"))
@@ -55,8 +57,8 @@ class Model(nn.Module):
         """Return every node's output for one step of (batch, features), and the state after it."""
         values = {self.input_name: x.to(self.input_dtype)}
         after: dict[str, Tensor] = {}
-        for name, inputs in self.wiring:
-            module = self.get_submodule(name)
+        for name, owner, inputs in self.wiring:
+            module = self.get_submodule(owner)
             taken = [values[source] for source in inputs]
             if isinstance(module, recurrent.MODULES):
                 prefix = f"{name}/"
