@@ -35,6 +35,7 @@ check: $(STAMP) ## Format, lint, types, import arrows, import cost
 
 proof: $(STAMP) ## The long proofs; writes docs/results (about two hours on two cores)
 	$(BIN)/python benchmarks/proof.py
+	$(BIN)/python benchmarks/moved_run.py
 	$(BIN)/python -m triptych.testing.faults --out docs/results/faults.json
 
 benchmark: $(STAMP) ## Time an update against hand-written code in each framework

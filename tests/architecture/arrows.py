@@ -17,10 +17,15 @@ _RUNS = (*_SPEC, "runs")
 _PORT = (
     *_RUNS, "port",
     "backends.registry", "backends.protocol", "backends.carried", "backends.graph",
-    "backends.layout",
+    "backends.graph_value", "backends.layout",
+)  # fmt: skip
+_EJECT = (
+    *_SPEC, "envs", "eject",
+    "backends.registry", "backends.protocol", "backends.layout", "backends.sourcing",
+    "backends.templating",
 )  # fmt: skip
 _ENGINES = (
-    *_RUNS, "learn", "envs", "engines",
+    *_RUNS, "learn", "envs", "data", "engines",
     "backends.registry", "backends.protocol", "backends.base",
 )  # fmt: skip
 _PARITY = (
@@ -34,7 +39,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "backends": (*_SPEC, "backends"),
     "learn": (*_SPEC, "learn", "backends.protocol"),
     "envs": (*_SPEC, "envs"),
+    "eject": _EJECT,
+    "data": (*_SPEC, "data"),
     "port": _PORT,
+    "inspect": (*_SPEC, "inspect", "backends.protocol"),
     "runs": _RUNS,
     "engines": _ENGINES,
     "parity": _PARITY,

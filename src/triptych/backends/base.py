@@ -7,12 +7,12 @@ with an underscore.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from triptych.backends import searching
 from triptych.backends.layout import Home, Homes
 from triptych.backends.protocol import Batch, DType, Evaluation, Objective, Params, Slots
 from triptych.errors import BackendError, BatchError
@@ -45,6 +45,11 @@ class BaseLearner(ABC):
         self.updates = 0
         self.has_target = target
         self._masks_stream = generator(seed, "dropout")
+        shapes = {name: network.parameters[name].shape for name in network.trainable}
+        kinds = [node.layer.kind for node in network.nodes]
+        self.search = searching.build(rule, shapes, kinds, dtype)
+        self.native_rule = None if self.search else rule
+        """The rule that the framework computes itself: none where the host searches."""
         self._build()
         self.load_params(params)
         if target:
@@ -149,7 +154,9 @@ class BaseLearner(ABC):
     def factors(self) -> dict[str, Any]:
         """Return every constant that is really used, by place and name."""
         found = {"dtype": self.dtype} | self._native_factors()
-        if self.rule is not None:
+        if self.search is not None:
+            found |= {f"optimizer.{key}": item for key, item in self.search.factors().items()}
+        elif self.rule is not None:
             rates = {count: self.rule.rate.value(count) for count in FAR_COUNTS}
             found |= {f"optimizer.rate at update {count}": rate for count, rate in rates.items()}
         own: dict[str, Any] = getattr(self.objective, "factors", dict)()
@@ -167,14 +174,22 @@ class BaseLearner(ABC):
 
     def update(self, batch: Batch) -> Any:
         """Make one update and return the loss before it."""
-        rule = self._need_rule()
-        loss = self._step(self._inputs(batch), rule.rate.value(self.updates))
+        rule, inputs = self._need_rule(), self._inputs(batch)
+        if self.search is not None:
+            loss = self._searched(inputs, self.search)
+        else:
+            loss = self._step(inputs, rule.rate.value(self.updates))
         self.updates += 1
         return loss
 
     def apply_gradients(self, gradients: Params) -> None:
         """Make one update with the given gradients."""
         rule = self._need_rule()
+        if self.search is not None:
+            raise BackendError(
+                f"rule {rule.name!r} asks for losses at points of its own choice and cannot be "
+                "given gradients; use update()"
+            )
         self._check_names(gradients, self.network.trainable, "gradients")
         native = {n: self._native(n, gradients[n]) for n in self.network.trainable}
         self._apply(native, rule.rate.value(self.updates))
@@ -198,10 +213,14 @@ class BaseLearner(ABC):
             node, home = self._home(name)
             values[name] = (node, home, self._native(name, params[name]))
         self._write(values, network)
+        if self.search is not None and network == "online":
+            self.search.begin()
 
     def slots(self) -> Slots:
         """Return the optimizer's state in the canonical layout."""
         rule = self._need_rule()
+        if self.search is not None:
+            return Slots(self.updates, self.search.slots(), dict(self.search.numbers))
         values = {
             slot: {
                 name: np.array(self._home(name)[1].to_canonical(self._read_slot(slot, name)))
@@ -217,13 +236,16 @@ class BaseLearner(ABC):
         self._check_names(slots.values, rule.slots, "slots")
         for slot in rule.slots:
             self._check_names(slots.values[slot], self.network.trainable, f"slot {slot!r}")
+        self._check_names(slots.numbers, rule.numbers, "numbers")
+        self.updates = slots.updates
+        if self.search is not None:
+            return self.search.load(slots.values, slots.numbers)
         native = {
             slot: {
                 name: self._native(name, slots.values[slot][name]) for name in slots.values[slot]
             }
             for slot in rule.slots
         }
-        self.updates = slots.updates
         self._write_slots(slots.updates, native)
 
     def sync_target(self) -> None:
@@ -238,7 +260,8 @@ class BaseLearner(ABC):
             "updates": self.updates,
         }
         if self.rule is not None:
-            state["slots"] = self.slots().values
+            slots = self.slots()
+            state |= {"slots": slots.values, "numbers": slots.numbers}
         if self.has_target:
             state["target"] = self.params("target")
         return state
@@ -249,7 +272,8 @@ class BaseLearner(ABC):
         set_state(self._masks_stream, state["dropout"])
         self.updates = int(state["updates"])
         if self.rule is not None:
-            self.load_slots(Slots(self.updates, dict(state.get("slots", {}))))
+            kept = (dict(state.get(key, {})) for key in ("slots", "numbers"))
+            self.load_slots(Slots(self.updates, *kept))
         if self.has_target:
             self.load_params(state["target"], "target")
 
@@ -261,6 +285,24 @@ class BaseLearner(ABC):
         result = self._loss_and_gradients(self._inputs(batch))
         set_state(self._masks_stream, state)
         return result
+
+    def _searched(self, inputs: Batch, search: searching.Search) -> float:
+        """One update of a rule that searches; the learner ends at the point that it chose."""
+
+        def move(params: Params) -> None:
+            homes = {name: self._home(name) for name in params}
+            self._write({n: (*homes[n], self._native(n, a)) for n, a in params.items()}, "online")
+
+        def at(params: Params) -> tuple[float, Params]:
+            move(params)
+            loss, native = self._loss_and_gradients(inputs)
+            return loss, {n: self._home(n)[1].to_canonical(native[n]) for n in params}
+
+        params = self.params()
+        trained = {name: params[name] for name in self.network.trainable}
+        loss, after = search.update(trained, self.updates, at)
+        move(after)
+        return loss
 
     def _home(self, name: str) -> tuple[str, Home]:
         """The node and the native home of a canonical array."""
@@ -287,6 +329,15 @@ class BaseLearner(ABC):
         statistics from before the update, which passes in training mode move."""
         assert self.objective is not None
         return sorted(self.objective.evaluations, key=lambda item: item.gradient)
+
+    def _results(self, item: Evaluation, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What an objective asks of one pass, from every node's output."""
+        own = {f"{item.name}/{node}": values[node] for node in item.nodes}
+        return {item.name: values[self.network.output.name]} | own
+
+    def _read_params(self) -> tuple[str, ...]:
+        """The names of the arrays that the objective reads itself."""
+        return getattr(self.objective, "params", ())
 
     def _inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """The batch in the types of the step, with dropout masks drawn for it."""
@@ -343,52 +394,3 @@ class BaseLearner(ABC):
                 + (f" lacking {', '.join(lacking)}" if lacking else "")
                 + (f" unknown {', '.join(extra)}" if extra else "")
             )
-
-
-@dataclass(frozen=True)
-class NativeBackend:
-    """A backend from its parts; see :class:`triptych.backends.protocol.Backend` for the contract.
-
-    Attributes:
-        name: as in the registry.
-        make: the class of its learners.
-        packages: versions of the packages that compute.
-        write: the writer of native definitions.
-        dtype: the type where none is asked for.
-    """
-
-    name: str
-    make: type[BaseLearner]
-    packages: Mapping[str, str]
-    write: Callable[[Network, str], str]
-    dtype: DType = "float32"
-
-    def versions(self) -> dict[str, str]:
-        """Return the versions of the packages that compute."""
-        return dict(self.packages)
-
-    def learner(
-        self,
-        network: Network,
-        params: Params,
-        *,
-        objective: Objective | None = None,
-        rule: Rule | None = None,
-        dtype: DType | None = None,
-        seed: int = 0,
-        target: bool = False,
-    ) -> BaseLearner:
-        """Return a learner that starts from ``params``; see the protocol."""
-        return self.make(
-            network,
-            params,
-            objective=objective,
-            rule=rule,
-            dtype=dtype or self.dtype,
-            seed=seed,
-            target=target,
-        )
-
-    def source(self, network: Network, title: str) -> str:
-        """Return the network's native definition as Python text."""
-        return self.write(network, title)

@@ -9,12 +9,13 @@ its channels first reorders the rows of the dense layer behind it. No framework 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
-from triptych.backends.carried import Origin, Turn
+from triptych.backends.carried import Origin
+from triptych.backends.graph_value import FIRST, Value, leading_to, rows_of
 from triptych.errors import NetworkError, PortError
 from triptych.spec.layers import (
     Activation,
@@ -36,44 +37,10 @@ from triptych.spec.layers import (
 )
 from triptych.spec.network import Network, Node, fresh_name
 
+__all__ = ["FIRST", "GraphBuilder", "Value"]
+
 _LAST = (Softmax, LogSoftmax)
 """Activations over the last axis."""
-FIRST = (2, 0, 1)
-"""The axes of an image (channels, height, width), as canonical axes."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value of the source: a node's output, seen through the source's order of axes.
-
-    Attributes:
-        node: the node that gives it.
-        axes: ``axes[i]`` is the canonical axis that is the source's axis i, the batch not counted.
-        order: for a flat value the canonical place of each of the source's entries; None where
-            they are the same.
-    """
-
-    node: str
-    axes: tuple[int, ...]
-    order: tuple[int, ...] | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the source sees it as it is."""
-        return self.axes == tuple(range(len(self.axes))) and self.order is None
-
-    def to_canonical(self, array: np.ndarray) -> np.ndarray:
-        """(batch, ...) in the source's order -> (batch, ...) as the node gives it."""
-        if self.order is not None:
-            return array[:, np.argsort(np.asarray(self.order))]
-        axes = (self.axes.index(axis) + 1 for axis in range(len(self.axes)))
-        return np.transpose(array, (0, *axes))
-
-    def to_source(self, array: np.ndarray) -> np.ndarray:
-        """The way back."""
-        if self.order is not None:
-            return array[:, np.asarray(self.order)]
-        return np.transpose(array, (0, *(axis + 1 for axis in self.axes)))
 
 
 class GraphBuilder:
@@ -174,7 +141,7 @@ class GraphBuilder:
     ) -> Value:
         """Add a dense layer over the source's last axis; ``kernel`` turns to (in, out)."""
         if value.order is not None:
-            kernel = kernel.then(_rows(value.order))
+            kernel = kernel.then(rows_of(value.order))
             value = replace(value, order=None)
         value = self._with_last(value, place)
         arrays = {"kernel": kernel} | ({} if bias is None else {"bias": bias})
@@ -192,10 +159,25 @@ class GraphBuilder:
     ) -> Value:
         """Add batch normalisation over the channels on an axis of the source's."""
         if value.order is not None:
-            found = {name: origin.then(_rows(value.order)) for name, origin in arrays.items()}
+            found = {name: origin.then(rows_of(value.order)) for name, origin in arrays.items()}
             return self._append(layer, [value], place, found, value.axes, value.order, shared)
         value = self._with_last(value, place, axis)
         return self._append(layer, [value], place, arrays, value.axes, shared=shared)
+
+    def along(
+        self,
+        layer: Layer,
+        value: Value,
+        axis: int,
+        place: str,
+        arrays: Mapping[str, Origin] | None = None,
+        shared: Hashable | None = None,
+    ) -> Value:
+        """Add a layer over the last axis, such as a softmax, along an axis of the source's."""
+        if value.order is not None:
+            value = self.settle(value, place)
+        value = self._with_last(value, place, axis)
+        return self._append(layer, [value], place, arrays or {}, value.axes, shared=shared)
 
     def concatenate(self, values: Sequence[Value], axis: int, place: str) -> Value:
         """Add a concatenation along an axis of the source's, counted without the batch."""
@@ -271,15 +253,24 @@ class GraphBuilder:
         place: str,
         channels_first: bool = False,
     ) -> Value:
-        """Add zeros around an image: (before, after) for every axis of the source's."""
+        """Add zeros around an image: (before, after) for every axis of the source's.
+
+        ``channels_first`` says what the axes are where the value itself does not: an image that is
+        neither known as (channels, height, width) nor as (height, width, channels).
+        """
         if not any(map(sum, amounts)):
             return value
-        if channels_first:
-            amounts = [amounts[1], amounts[2], amounts[0]]
-        if len(amounts) != 3 or any(amounts[2]):
-            raise self.refuse(place, "pads other axes than height and width")
-        space = ((amounts[0][0], amounts[0][1]), (amounts[1][0], amounts[1][1]))
-        return self.windowed(Pad(space), value, place, channels_first=channels_first)
+        if len(amounts) != 3 or value.order is not None:
+            raise self.refuse(place, "pads something else than an image")
+        if value.axes not in (FIRST, (0, 1, 2)):
+            value = self.image(value, place, channels_first)
+            value = replace(value, axes=FIRST if channels_first else (0, 1, 2))
+        ends = {
+            axis: (early, late) for axis, (early, late) in zip(value.axes, amounts, strict=True)
+        }
+        if any(ends[2]):
+            raise self.refuse(place, "pads the channels")
+        return self._append(Pad((ends[0], ends[1])), [value], place, {}, value.axes)
 
     def mean(self, value: Value, axes: Sequence[int], keep: bool, place: str) -> Value:
         """Add the mean over all axes of an image or sequence but the channels."""
@@ -316,7 +307,7 @@ class GraphBuilder:
         """
         if output.order is not None:
             raise self.refuse("the output", "is an image flattened with its channels first")
-        used = _leading_to(output.node, self.nodes)
+        used = leading_to(output.node, self.nodes)
         kept = [node for node in self.nodes if node.name in used]
         for name in [name for name in self.origins if name.rsplit("/", 1)[0] not in used]:
             del self.origins[name]
@@ -365,23 +356,5 @@ class GraphBuilder:
         return Value(name, tuple(range(len(shape))) if axes is None else axes, order)
 
 
-def _rows(order: tuple[int, ...]) -> Turn:
-    """A turn that puts the source's rows where the canonical order has them."""
-    places = np.argsort(np.asarray(order))
-    return lambda array: array[places]
-
-
 def _rises(places: np.ndarray) -> bool:
     return bool(np.array_equal(places, np.arange(places.size)))
-
-
-def _leading_to(name: str, nodes: Sequence[Node]) -> set[str]:
-    """The nodes that a node's value depends on, and itself."""
-    inputs = {node.name: (*node.inputs, *filter(None, [node.shares])) for node in nodes}
-    found, waiting = set(), [name]
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += inputs[one]
-    return found

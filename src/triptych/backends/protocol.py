@@ -22,10 +22,12 @@ DType = Literal["float32", "float64"]
 
 @dataclass(frozen=True)
 class Slots:
-    """An optimizer's state by meaning: updates made, and for each slot an array per parameter."""
+    """An optimizer's state by meaning: updates made, for each slot an array per parameter, and what
+    is kept once for all of them (see ``Rule.numbers``)."""
 
     updates: int = 0
     values: dict[str, Params] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,19 @@ class Evaluation:
         gradient: whether the loss is differentiated through it; only such a pass is in training
             mode (dropout, batch statistics). Passes without gradient use the running statistics
             from before the update.
+        nodes: further nodes of the online network whose outputs in the same pass are results too,
+            under ``<name>/<node>``.
     """
 
     name: str
     network: Literal["online", "target"] = "online"
     input: str = "observation"
     gradient: bool = True
+    nodes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.network == "target" and self.nodes:
+            raise ValueError("the nodes of an evaluation are read from the online network")
         if self.network == "target" and self.gradient:
             raise ValueError("the target network is a copy: no gradient flows through it")
 
@@ -60,6 +67,7 @@ class Namespace(Protocol):
     def argmax(self, x: Any, axis: int) -> Any: ...  # noqa: D102
     def abs(self, x: Any) -> Any: ...  # noqa: D102
     def square(self, x: Any) -> Any: ...  # noqa: D102
+    def log(self, x: Any) -> Any: ...  # noqa: D102
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         """Return x where the condition holds, else y; x or y must be an array."""
 
@@ -79,7 +87,9 @@ class Objective(Protocol):
     """A pure function from outputs and a batch to a loss, written once for all frameworks.
 
     It may also have ``factors()``, which returns every constant the loss depends on, by name, for
-    rung 0 to compare.
+    rung 0 to compare; and ``params``, the names of arrays of the online network that learn and
+    that the loss reads itself: they are among the ``outputs`` under their names, in the
+    framework's own layout, with gradient.
     """
 
     @property
@@ -136,7 +146,11 @@ class Learner(Protocol):
         """Make one update and return the loss before it: something ``float()`` reads."""
 
     def apply_gradients(self, gradients: Params) -> None:
-        """Make one update with the given gradients (clipping and l2 included)."""
+        """Make one update with the given gradients (clipping and l2 included).
+
+        Raises:
+            BackendError: the rule searches, and asks for losses at points of its own choice.
+        """
 
     def params(self, network: str = "online") -> Params:
         """Return all arrays, running statistics included."""

@@ -16,10 +16,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from triptych.backends.carried import Porter
+from triptych.backends.layout import Homes
 from triptych.backends.native import Native, NativeBackend, Setup
 from triptych.backends.native_checks import call_setup, unfit
 from triptych.backends.protocol import Backend, DType
-from triptych.errors import BackendError, did_you_mean, missing
+from triptych.errors import BackendError, Unsupported, did_you_mean, missing
+from triptych.spec.rules import Rule
 
 # name: (module, packages it needs, extra that installs them)
 _FOLDERS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -114,6 +116,27 @@ def porter(name: str) -> Porter:
     """Return what reads and writes a framework's own files and objects."""
     get(name)
     found: Porter = import_module(f"{_FOLDERS[name][0]}.porting").PORTER
+    return found
+
+
+def rule_writer(name: str) -> Callable[[Rule], str]:
+    """Return the writer of a framework's native update rules (``rule_source.py``).
+
+    Raises:
+        Unsupported: the backend has none.
+    """
+    get(name)
+    module = f"{_FOLDERS[name][0]}.rule_source"
+    if find_spec(module) is None:
+        raise Unsupported(f"backend {name!r} cannot write update rules as native code")
+    found: Callable[[Rule], str] = import_module(module).write_rule
+    return found
+
+
+def homes(name: str) -> Homes:
+    """Return where each canonical array lives in a framework (``layouts.py``)."""
+    get(name)
+    found: Homes = import_module(f"{_FOLDERS[name][0]}.layouts").HOMES
     return found
 
 

@@ -32,7 +32,7 @@ class Site:
         node: the layer and its name.
         inputs: the shapes it takes, without the batch axis, channels last.
         output: the shape it gives.
-        callee: the text that calls the node's own layer, such as ``self.conv1``.
+        callee: the text that calls the node's layer, its own or shared: ``self.conv1``.
         planar: whether the network slides windows over images, so that a framework that wants
             channels first keeps every (height, width, channels) value that way.
     """
@@ -84,6 +84,11 @@ def rescale(site: Site, args: Sequence[str]) -> Step:
     scale, offset = number(site.layer.scale), site.layer.offset
     text = f"{args[0]} * {f'({scale})' if ' ' in scale else scale}"
     return Step(f"{text} {'-' if offset < 0 else '+'} {number(abs(offset))}" if offset else text)
+
+
+def batched(axes: Iterable[int]) -> tuple[int, ...]:
+    """Return a permutation of an example's axes as one of the batch's: (1, 0) -> (0, 2, 1)."""
+    return (0, *(axis + 1 for axis in axes))
 
 
 # --- names and numbers ---------------------------------------------------------------------------
@@ -175,10 +180,10 @@ def is_planar(network: Network) -> bool:
 
 
 def sites(network: Network, callee: Callable[[str], str]) -> list[Site]:
-    """Return the nodes after the input; ``callee`` says how a node's own layer is called."""
+    """Return the nodes after the input; ``callee`` says how the layer of a node is called."""
     planar, shapes = is_planar(network), network.shapes
     return [
-        Site(node, network.input_shapes(node), shapes[node.name], callee(node.name), planar)
+        Site(node, network.input_shapes(node), shapes[node.name], callee(node.owner), planar)
         for node in network.nodes[1:]
     ]
 
@@ -218,11 +223,11 @@ def variables(network: Network, reserved: Iterable[str]) -> dict[str, str]:
 def constructions(
     places: Sequence[Site], define: Mapping[str, Define], comments: Mapping[str, str]
 ) -> list[str]:
-    """Return a line for every node that has something to construct, without indentation."""
+    """Return a line for every layer that is to be constructed, without indentation."""
     return [
         part
         for site in places
-        if site.layer.kind in define
+        if site.layer.kind in define and site.node.shares is None
         for part in comment(
             f"{site.callee} = {define[site.layer.kind](site)}", comments.get(site.layer.kind, "")
         )

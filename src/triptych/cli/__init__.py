@@ -26,9 +26,11 @@ COMMANDS = (
     "watch",
     "report",
     "port",
+    "eject",
     "audit",
     "explain",
     "defaults",
+    "inspect",
 )
 
 

@@ -83,13 +83,14 @@ def _commands(folder: Path, runs: Sequence[RunFolder]) -> list[str]:
     path = folder / PLAN
     if path.is_file():
         return [str(files.read_json(path).get("command", ""))]
-    return list(dict.fromkeys(str(run.header.get("command", "")) for run in runs))
+    given = [word for run in runs for word in (run.header, *run.moves)]
+    return list(dict.fromkeys(str(how["command"]) for how in given if how.get("command")))
 
 
 def _run(run: RunFolder) -> dict[str, Any]:
     columns = metrics.read(run.metrics)
     return {
-        "backend": run.header["backend"],
+        "backend": run.trained_by,
         "seed": run.header["seed"],
         "folder": run.path.name,
         "metric": run.header.get("metric"),
@@ -98,10 +99,10 @@ def _run(run: RunFolder) -> dict[str, Any]:
 
 
 def _looks(runs: Sequence[RunFolder], show: bool) -> list[dict[str, Any]]:
-    """The first run of each backend: its replay and its native definition."""
+    """The first run of each backend, or chain of them: its replay and its native definition."""
     first: dict[str, RunFolder] = {}
     for run in runs:
-        first.setdefault(run.header["backend"], run)
+        first.setdefault(run.trained_by, run)
     jobs = [Job(f"{name} replay", look, (str(run.path),)) for name, run in first.items()]
     return run_all(jobs, show)
 
@@ -118,7 +119,7 @@ def look(path: str, tell: Tell) -> dict[str, Any]:
     frames = np.stack([frame for episode in episodes for frame in episode.frames])
     returns = ", ".join(f"{episode.total:g}" for episode in episodes)
     replay = {
-        "backend": backend,
+        "backend": folder.trained_by,
         "data": media.animated_webp(frames, frame_rate(recipe)),
         "mime": "image/webp",
         "caption": f"greedy episodes, returns {returns}" if short else f"return {returns}",

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             bar.total, bar.unit = total, f" {unit}s"
             bar.update(done - bar.n)
 
-        summary = session.run(tell, args.until)
+        summary = session.run(tell)
     if args.json:
         print_json(summary)
     else:
@@ -99,6 +99,7 @@ def _start(args: argparse.Namespace) -> Any:
         args.out or f"runs/{recipe.name}-{args.backend}-seed{seed}",
         dtype=args.dtype or "float32",
         budget=args.budget,
+        until=args.until,
         command=command_line(args),
     )
 
@@ -107,4 +108,4 @@ def _resume(args: argparse.Namespace) -> Any:
     from triptych.engines import local
 
     refuse_beside_resume(args, ("recipe", "set", "seed", "out", "budget", "dtype"))
-    return local.resume(args.resume, args.backend, command=command_line(args))
+    return local.resume(args.resume, args.backend, until=args.until, command=command_line(args))

@@ -112,6 +112,8 @@ def scores(folder: Path, plan: Plan) -> dict[str, dict[int, float]]:
             for seed, path in paths.items()
             if (path / files.RUN_FILE).is_file()
         }
+        for run in there.values():
+            _check_stayed(run, backend)
         found[backend] = {
             seed: run.header["metric"] for seed, run in there.items() if run.status == "finished"
         }
@@ -132,9 +134,19 @@ def train_one(folder: str, plan: Plan, backend: str, seed: int, tell: Tell) -> d
         )
         return session.run(tell)
     run = RunFolder.open(path)
+    _check_stayed(run, backend)
     if run.status == "finished":
         return local.summary(run)
     return local.resume(path).run(tell)
+
+
+def _check_stayed(run: RunFolder, backend: str) -> None:
+    """A run that another backend trained for a while says nothing about its own."""
+    if [move["backend"] for move in run.moves] != [backend]:
+        raise RunError(
+            f"{run.path} was trained by {run.trained_by}, so that it cannot stand for {backend} in "
+            "a comparison; move its folder elsewhere, and its training begins anew"
+        )
 
 
 def _refuse_existing(folder: Path) -> None:

@@ -19,15 +19,14 @@ from triptych.backends.protocol import DType
 from triptych.engines import setup
 from triptych.engines.interrupts import Noticed, noticing
 from triptych.engines.processes import Tell
-from triptych.errors import Interrupted, RunError, StorageError
-from triptych.learn.training import COLUMNS, Training
+from triptych.errors import BackendError, Interrupted, RunError, StorageError
+from triptych.learn.fitting import Fitting
+from triptych.learn.training import Training
 from triptych.runs import checkpoints, files, metrics, trees
 from triptych.runs.folder import RunFolder
 from triptych.runs.metrics import MetricsLog
 from triptych.runs.tensorboard import EventLog
 from triptych.spec.recipe import Recipe
-
-TIMING = ("episode", "frame", "seconds")
 
 
 def start(
@@ -38,9 +37,10 @@ def start(
     *,
     dtype: DType = "float32",
     budget: str | None = None,
+    until: int | None = None,
     command: str = "",
 ) -> Session:
-    """Begin a run in a new folder.
+    """Begin a run in a new folder; ``until`` as in :func:`resume`.
 
     Raises:
         RunError: the folder exists already.
@@ -61,7 +61,7 @@ def start(
     }
     folder = _create(Path(path), recipe, header)
     try:
-        session = Session(folder, recipe, training, rows=None)
+        session = Session(folder, recipe, training, rows=None, until=until)
         session.checkpoint()
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
@@ -86,7 +86,13 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def resume(path: str | Path, backend: str | None = None, *, command: str = "") -> Session:
+def resume(
+    path: str | Path,
+    backend: str | None = None,
+    *,
+    until: int | None = None,
+    command: str = "",
+) -> Session:
     """Go on with a run from its newest good checkpoint, where it was or on another backend.
 
     Checkpoints know no framework: params, slots, target network, replay, environment and generators
@@ -96,10 +102,13 @@ def resume(path: str | Path, backend: str | None = None, *, command: str = "") -
     Args:
         path: the run folder.
         backend: where to go on; None for where the run is.
+        until: save and stop once the run is this far, in the unit of its budget, to be resumed
+            later; None for the whole budget.
         command: that moved it, kept in ``run.json``.
 
     Raises:
-        RunError: the folder is no run, is finished, or is being trained at this moment.
+        RunError: the folder is no run, is finished, is as far as ``until``, or is being trained at
+            this moment.
         CheckpointError: no checkpoint is good.
         BackendError: the backend is unknown, not installed here, or cannot express the recipe
             exactly; the run stays as it was.
@@ -123,10 +132,16 @@ def resume(path: str | Path, backend: str | None = None, *, command: str = "") -
     training = setup.make_training(recipe, learner, own.seed, budget)
     if not fresh:
         training.restore(state["training"])
-    session = Session(folder, recipe, training, rows=None if fresh else int(state["rows"]))
-    folder.move(training.agent.steps, name, registry.get(name).versions(), command)
-    folder.set_status("running")
-    session.checkpoint()
+    _check_until(folder, training, until)
+    rows = None if fresh else int(state["rows"])
+    session = Session(folder, recipe, training, rows, until, own.backend)
+    try:
+        folder.move(training.steps, name, registry.get(name).versions(), command)
+        folder.set_status("running")
+        session.checkpoint()
+    except BaseException:
+        session.close()
+        raise
     return session
 
 
@@ -134,7 +149,13 @@ def _untouched(folder: RunFolder) -> bool:
     """Whether the run was killed before its first checkpoint, and so before its first step."""
     if checkpoints.listed(folder.checkpoints):
         return False
-    return not folder.metrics.exists() or not len(metrics.read(folder.metrics)["frame"])
+    return not folder.metrics.exists() or not any(map(len, metrics.read(folder.metrics).values()))
+
+
+def _check_until(folder: RunFolder, training: Training | Fitting, until: int | None) -> None:
+    done, _, unit = training.progress()
+    if until is not None and done >= until:
+        raise RunError(f"{folder.path} is at {unit} {done} already; --until takes a later one")
 
 
 class Session:
@@ -145,6 +166,8 @@ class Session:
         recipe: that is trained.
         training: at its beginning, or as the checkpoint left it.
         rows: how many rows of the tables the checkpoint has seen; None begins them anew.
+        until: where to stop before the budget is spent, in its unit.
+        home: the backend to go back to where this one cannot go on.
 
     Raises:
         RunError: another process trains into this folder, or its tables are damaged.
@@ -152,11 +175,18 @@ class Session:
     """
 
     def __init__(
-        self, folder: RunFolder, recipe: Recipe, training: Training, rows: int | None
+        self,
+        folder: RunFolder,
+        recipe: Recipe,
+        training: Training | Fitting,
+        rows: int | None,
+        until: int | None = None,
+        home: str | None = None,
     ) -> None:
         self.folder, self.recipe, self.training = folder, recipe, training
+        self.until, self.home = until, home
         self.rows = rows or 0
-        self._saved_at: int | None = None if rows is None else training.agent.steps
+        self._saved_at: int | None = None if rows is None else training.steps
         self._lock = _lock(folder.path)
         try:
             self._open_tables(fresh=rows is None)
@@ -168,42 +198,42 @@ class Session:
         """Begin the tables, or cut them to the rows that the checkpoint has seen."""
         own, kept = self.folder, None
         if fresh:
-            self.metrics = MetricsLog.create(own.metrics, COLUMNS)
-            self.timing = MetricsLog.create(own.timing, TIMING)
+            self.metrics = MetricsLog.create(own.metrics, self.training.columns)
+            self.timing = MetricsLog.create(own.timing, (*self.training.counts, "seconds"))
         else:
             self.metrics, self.timing = MetricsLog.open(own.metrics), MetricsLog.open(own.timing)
             self.metrics.truncate(self.rows)
             self.timing.truncate(self.rows)
             kept = metrics.read(own.metrics)
-        self.events = EventLog(own.events, "frame", kept)
+        self.events = EventLog(own.events, self.training.counts[-1], kept)
         if self.events.note and "events" not in own.header:
             own.update(events=self.events.note)
 
-    def run(self, tell: Tell | None = None, until: int | None = None) -> dict[str, Any]:
+    def run(self, tell: Tell | None = None) -> dict[str, Any]:
         """Train until the budget is spent, judge the result, and finish the folder.
 
         Args:
             tell: called after every step with how far, of how much, and the unit.
-            until: save and stop once the run is this far, in the unit of its budget, to be resumed
-                later; None for the whole budget.
 
         Returns:
             The run's summary: backend, seed, folder, metric, status; ``interrupted`` where
             ``until`` came before the end.
 
         Raises:
-            RunError: the run is as far as ``until`` already.
+            BackendError: the backend cannot do what an update takes; the run is back where it was.
             Interrupted: after Ctrl-C or SIGTERM; everything is saved.
             StorageError: the disk is full; the newest checkpoint is intact.
         """
         try:
-            self._check_until(until)
             with noticing() as noticed:
-                self._train(tell, noticed, until)
+                self._train(tell, noticed)
             if not self.training.finished:
                 self.folder.set_status("interrupted")
                 return summary(self.folder)
             return self._finish()
+        except BackendError:
+            self._go_back()
+            raise
         except KeyboardInterrupt:
             self.folder.set_status("interrupted")
             raise Interrupted(
@@ -211,36 +241,32 @@ class Session:
                 f"go on with: {files.resume_command(self.folder.path)}"
             ) from None
         finally:
-            self._close()
+            self.close()
 
-    def _check_until(self, until: int | None) -> None:
-        done, _, unit = self.training.progress()
-        if until is not None and done >= until:
-            self.folder.set_status("interrupted")
-            raise RunError(
-                f"{self.folder.path} is at {unit} {done} already; let it stop at a later one than "
-                f"{until}"
-            )
-
-    def _train(self, tell: Tell | None, noticed: Noticed, until: int | None) -> None:
+    def _train(self, tell: Tell | None, noticed: Noticed) -> None:
         began = time.perf_counter()
         for row in self.training.rows():
             if row is not None:
                 self._write(row, time.perf_counter() - began)
-            if self.training.agent.steps % self.recipe.logging.checkpoint == 0:
+            if self.training.steps % self.recipe.logging.checkpoint == 0:
                 self.checkpoint()
             if tell is not None:
                 tell(*self.training.progress())
             if noticed:
                 self.checkpoint()
                 raise KeyboardInterrupt
-            if until is not None and self.training.progress()[0] >= until:
+            if self.until is not None and self.training.progress()[0] >= self.until:
                 break
         self.checkpoint()
 
+    def _go_back(self) -> None:
+        self.folder.set_status("interrupted")
+        if self.home is not None and self._saved_at is not None:
+            self.folder.move(self._saved_at, self.home, {})
+
     def checkpoint(self) -> None:
         """Save everything needed to go on exactly."""
-        steps = self.training.agent.steps
+        steps = self.training.steps
         if self._saved_at == steps:
             return
         self.metrics.sync()
@@ -252,22 +278,23 @@ class Session:
 
     def _write(self, row: dict[str, float], seconds: float) -> None:
         self.metrics.append(row)
-        self.timing.append({k: row[k] for k in ("episode", "frame")} | {"seconds": seconds})
+        self.timing.append({k: row[k] for k in self.training.counts} | {"seconds": seconds})
         self.events.append(row)
         self.rows += 1
 
     def _finish(self) -> dict[str, Any]:
-        own, learner = setup.header_of(self.folder), self.training.agent.learner
+        own, learner = setup.header_of(self.folder), self.training.learner
         judged = setup.judge(self.recipe, learner, own.seed)
         self.folder.update(metric=judged.metric, returns=judged.returns)
         self.folder.finish(learner.params())
         return summary(self.folder)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the tables and let other processes train into the folder."""
         self.metrics.close()
         self.timing.close()
         self.events.close()
-        self.training.env.close()
+        self.training.close()
         os.close(self._lock)
 
 

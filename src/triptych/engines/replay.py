@@ -13,7 +13,6 @@ from triptych.backends import registry
 from triptych.backends.protocol import Learner
 from triptych.engines import setup
 from triptych.learn.dqn import greedy
-from triptych.runs import checkpoints, trees
 from triptych.runs.folder import RunFolder
 from triptych.spec.randomness import generator, integer_seed
 from triptych.spec.recipe import Recipe
@@ -49,12 +48,7 @@ def trained_learner(path: str | Path) -> tuple[Recipe, Learner]:
     folder = RunFolder.open(path)
     recipe, own = setup.recipe_of(folder), setup.header_of(folder)
     registry.check_names([own.backend])
-    if folder.status == "finished":
-        params = folder.params()
-    else:
-        checkpoint = checkpoints.load_latest(folder.checkpoints)
-        state = trees.join(checkpoint.arrays, checkpoint.state)
-        params = state["training"]["agent"]["learner"]["params"]
+    params = setup.trained_params(folder)
     return recipe, setup.make_learner(recipe, own.backend, own.seed, own.dtype, params)
 
 

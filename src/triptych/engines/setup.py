@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from triptych import envs
+from triptych import data, envs
 from triptych.backends import registry
-from triptych.backends.protocol import DType, Learner, Params
+from triptych.backends.protocol import DType, Learner, Objective, Params
 from triptych.errors import RecipeError, RunError
 from triptych.learn import evaluation, objectives
 from triptych.learn.dqn import DQNAgent
+from triptych.learn.fitting import Fitting
 from triptych.learn.replay import ReplayMemory
 from triptych.learn.training import Training
+from triptych.runs import checkpoints, trees
 from triptych.runs.files import RUN_FILE
 from triptych.runs.folder import RunFolder
 from triptych.spec import shelf
+from triptych.spec.algorithms import DQN
 from triptych.spec.layers.base import show
 from triptych.spec.randomness import integer_seed
 from triptych.spec.recipe import Budget, Recipe, parse_recipe
@@ -37,16 +40,21 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: it is unknown, unreadable, or holds mistakes; all are named.
     """
-    return _judgeable(shelf.load_recipe(name, overrides, check_task=envs.problems))
+    return _judgeable(shelf.load_recipe(name, overrides, check_task=task_problems))
 
 
 def reparse(name: str, data: Mapping[str, Any]) -> Recipe:
     """Return the recipe of plain data, such as a run folder keeps; raises ``RecipeError``."""
-    return _judgeable(parse_recipe(name, data, check_task=envs.problems))
+    return _judgeable(parse_recipe(name, data, check_task=task_problems))
+
+
+def task_problems(task: Mapping[str, Any]) -> list[str]:
+    """Return one sentence for each mistake in a task, on an environment or a dataset."""
+    return data.problems(task) if "dataset" in task else envs.problems(task)
 
 
 def _judgeable(recipe: Recipe) -> Recipe:
-    if recipe.outcome.episodes is None and recipe.task["environment"] != _LISTED:
+    if recipe.outcome.episodes is None and recipe.task.get("environment") != _LISTED:
         raise RecipeError(
             f"recipe {recipe.name!r}: outcome.episodes: null plays every start state, and only "
             f"{_LISTED} lists them; write how many episodes to play"
@@ -82,12 +90,32 @@ def recipe_of(folder: RunFolder) -> Recipe:
     return reparse(header_of(folder).recipe, folder.recipe)
 
 
+def trained_params(folder: RunFolder) -> Params:
+    """Return the params of a run by canonical name, as trained so far; needs no framework.
+
+    Raises:
+        CheckpointError: what the folder holds is damaged.
+    """
+    if folder.status == "finished":
+        return folder.params()
+    newest = checkpoints.load_latest(folder.checkpoints)
+    state = trees.join(newest.arrays, newest.state)
+    found: Params = state["training"]["agent"]["learner"]["params"]
+    return found
+
+
 def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
     """Return the task's environment after checking that the network fits it.
 
     Raises:
-        RecipeError: the network's input or output does not fit; the message says both sizes.
+        RecipeError: the task is a dataset, in which nobody acts; or the network's input or output
+            does not fit, and the message says both sizes.
     """
+    if "environment" not in recipe.task:
+        raise RecipeError(
+            f"recipe {recipe.name!r} learns from the dataset {recipe.task['dataset']}, in which "
+            "nobody acts or plays; use a recipe with an environment"
+        )
     env: Any = envs.make(recipe.task, render_mode)
     seen, given = tuple(env.observation_space.shape), recipe.network.shapes["input"]
     if seen != given:
@@ -104,6 +132,29 @@ def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
     return env
 
 
+def make_data(recipe: Recipe) -> data.Dataset:
+    """Return the task's dataset after checking that the network fits it.
+
+    Raises:
+        RecipeError: the network's input or output does not fit; the message says both sizes.
+    """
+    made, network = data.make(recipe.task), recipe.network
+    ends = (("takes", network.input.name, "observation"), ("gives", network.output.name, "target"))
+    for verb, node, key in ends:
+        own, wanted = network.shapes[node], made.train[key].shape[1:]
+        if own != wanted:
+            raise RecipeError(
+                f"recipe {recipe.name!r}: the network {verb} {show(own)} but an example of "
+                f"{recipe.task['dataset']} has {show(wanted)} as its {key}; make them the same"
+            )
+    return made
+
+
+def make_objective(recipe: Recipe) -> Objective:
+    """Return the function of the recipe's objective."""
+    return objectives.build(recipe.objective, recipe.algorithm, recipe.network)
+
+
 def make_learner(
     recipe: Recipe,
     backend: str,
@@ -116,16 +167,17 @@ def make_learner(
     return registry.get(backend).learner(
         recipe.network,
         drawn,
-        objective=objectives.build(recipe.objective, recipe.algorithm),
+        objective=make_objective(recipe),
         rule=recipe.optimizer,
         dtype=dtype,
         seed=seed,
-        target=recipe.algorithm.target_sync is not None,
+        target=recipe.has_target,
     )
 
 
 def make_memory(recipe: Recipe, env: Any) -> ReplayMemory:
     """Return an empty replay memory that fits the environment's observations."""
+    assert isinstance(recipe.algorithm, DQN)
     space = env.observation_space
     stack = envs.stack(recipe.task)
     return ReplayMemory(recipe.algorithm.replay, space.shape, stack, np.dtype(space.dtype))
@@ -133,8 +185,10 @@ def make_memory(recipe: Recipe, env: Any) -> ReplayMemory:
 
 def make_training(
     recipe: Recipe, learner: Learner, seed: int, budget: Budget | None = None
-) -> Training:
+) -> Training | Fitting:
     """Return a training at its beginning."""
+    if not isinstance(recipe.algorithm, DQN):
+        return _make_fitting(recipe, learner, seed, budget)
     env = make_env(recipe)
     memory = make_memory(recipe, env)
     agent = DQNAgent(recipe.algorithm, learner, memory, int(env.action_space.n), seed)
@@ -149,17 +203,35 @@ def make_training(
     )
 
 
+def _make_fitting(recipe: Recipe, learner: Learner, seed: int, budget: Budget | None) -> Fitting:
+    assert not isinstance(recipe.algorithm, DQN)
+    made = make_data(recipe)
+    return Fitting(
+        recipe.algorithm,
+        learner,
+        make_objective(recipe),
+        made.train,
+        made.validation,
+        budget or recipe.budget,
+        recipe.logging,
+        seed,
+    )
+
+
 @dataclass(frozen=True)
 class Judgement:
-    """The outcome of a trained network: the recipe's metric and the returns behind it."""
+    """The outcome of a trained network: the recipe's metric and the returns behind it, if any."""
 
     metric: float
     returns: list[float]
 
 
 def judge(recipe: Recipe, learner: Learner, seed: int) -> Judgement:
-    """Play greedy episodes as the recipe's outcome asks, apart from training."""
+    """Play greedy episodes as the recipe's outcome asks, apart from training; or look at the
+    examples that were held back."""
     own = recipe.outcome
+    if not isinstance(recipe.algorithm, DQN):
+        return Judgement(_make_fitting(recipe, learner, seed, None).validation_error(), [])
     if own.episodes is None:
         starts = envs.start_states(envs.complete(recipe.task)["grid"])
         with closing(envs.make_vector(recipe.task, len(starts))) as games:

@@ -6,14 +6,25 @@ reads (``evaluations``) and computes a loss from their outputs and the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from triptych.backends.protocol import Evaluation, Namespace
 from triptych.backends.protocol import Objective as ObjectiveProtocol
-from triptych.spec.objective import CrossEntropy, Objective, SquaredError, TDHuber, TDSquared
-from triptych.spec.recipe import DQN
+from triptych.errors import RecipeError
+from triptych.spec.agreement import wrong_names
+from triptych.spec.algorithms import DQN, Fit
+from triptych.spec.network import Network
+from triptych.spec.objective import (
+    CrossEntropy,
+    Objective,
+    SparseAutoencoder,
+    SquaredError,
+    TDHuber,
+    TDSquared,
+)
 
 
 def squared(xp: Namespace, error: Any, factor: float) -> Any:
@@ -117,10 +128,75 @@ def take(xp: Namespace, x: Any, indices: Any) -> Any:
     return xp.squeeze(xp.take_along_axis(x, xp.expand_dims(indices, axis=1), axis=1), axis=1)
 
 
-def build(objective: Objective, algorithm: DQN) -> ObjectiveProtocol:
-    """Return the function of an objective's parameters."""
-    if isinstance(objective, (TDSquared, TDHuber)):
+class Sparse:
+    """The objective of a sparse autoencoder; formulas in the spec's ``SparseAutoencoder``.
+
+    All training examples must be in the batch. Batch: observation, target, both (batch, outputs).
+
+    Args:
+        objective: its parameters.
+        network: whose kernels weigh, unless the parameters name some.
+
+    Raises:
+        RecipeError: the network lacks a node or an array that the parameters name.
+    """
+
+    term_names = ("error", "weights", "sparsity")
+
+    def __init__(self, objective: SparseAutoencoder, network: Network) -> None:
+        if wrong := wrong_names(objective, network):
+            raise RecipeError("; ".join(wrong))
+        self.objective = objective
+        kernels = (name for name in network.trainable if name.endswith("/kernel"))
+        self.params = tuple(kernels) if objective.l2_on is None else objective.l2_on
+        self.evaluations = (Evaluation("output", nodes=(objective.hidden,)),)
+
+    def factors(self) -> dict[str, Any]:
+        """The objective's parameters, and the arrays whose squares are summed."""
+        own = {"name": self.objective.name} | asdict(self.objective)
+        return own | {"l2_on": list(self.params)}
+
+    def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return the loss of all examples."""
+        terms = self.terms(xp, outputs, batch)
+        own = self.objective
+        return terms["error"] + own.l2 * terms["weights"] + own.sparsity * terms["sparsity"]
+
+    def terms(
+        self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return error, weights and sparsity, each before it is multiplied."""
+        squares = xp.square(outputs["output"] - batch["target"])
+        combine = xp.mean if self.objective.mean_over_outputs else xp.sum
+        weights = sum(xp.sum(xp.square(outputs[name])) for name in self.params)
+        mean = xp.mean(outputs[f"output/{self.objective.hidden}"], axis=0)
+        return {
+            "error": reduce(xp, combine(squares, axis=1), self.objective.reduction),
+            "weights": 0.5 * weights,
+            "sparsity": xp.sum(divergence(xp, mean, self.objective.proportion)),
+        }
+
+
+def divergence(xp: Namespace, mean: Any, rho: float) -> Any:
+    """Kullback-Leibler divergence of a coin with mean m from one with mean rho, for each unit."""
+    shown = rho * (math.log(rho) - xp.log(mean))
+    return shown + (1.0 - rho) * (math.log(1.0 - rho) - xp.log(1.0 - mean))
+
+
+def build(
+    objective: Objective, algorithm: DQN | Fit, network: Network | None = None
+) -> ObjectiveProtocol:
+    """Return the function of an objective's parameters.
+
+    Args:
+        objective: the parameters.
+        algorithm: whose discount and target network the function may use.
+        network: needed by an objective that names nodes or arrays.
+    """
+    if isinstance(objective, (TDSquared, TDHuber)) and isinstance(algorithm, DQN):
         return QLearning(objective, algorithm)
     if isinstance(objective, (SquaredError, CrossEntropy)):
         return Supervised(objective)
-    raise TypeError(f"no function for {type(objective).__name__}")
+    if isinstance(objective, SparseAutoencoder) and network is not None:
+        return Sparse(objective, network)
+    raise TypeError(f"no function for {type(objective).__name__} beside {type(algorithm).__name__}")

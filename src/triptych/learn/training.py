@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from triptych.backends.protocol import Learner
 from triptych.learn.dqn import DQNAgent
 from triptych.spec.recipe import Budget, Logging
 
@@ -53,6 +54,24 @@ class Training:
         self.observation: np.ndarray | None = None
         self.trace: list[tuple[int, Any]] | None = None
         """Set to a list to keep (action, loss or None) of every step."""
+
+    counts = ("episode", "frame")
+    """The columns that count; the second is the checkpoints' step."""
+    columns = COLUMNS
+
+    @property
+    def steps(self) -> int:
+        """Agent steps made."""
+        return self.agent.steps
+
+    @property
+    def learner(self) -> Learner:
+        """The network that learns."""
+        return self.agent.learner
+
+    def close(self) -> None:
+        """Close the environment."""
+        self.env.close()
 
     @property
     def finished(self) -> bool:

@@ -97,15 +97,17 @@ def make(
 
 
 def job(subject: Subject, name: str, dtypes: Sequence[DType], tell: Tell) -> list[Record]:
-    """Make a backend's records in another process: the envelope in float32 only.
+    """Make a backend's records in another process, with the envelope where it is the yardstick.
 
-    In float64 hardly any two sides differ so that one is needed: see :func:`moved`.
+    Elsewhere in float64 hardly any two sides differ so that one is needed: see :func:`moved`.
     """
     registry.load_one_only()
-    more = sum(_more(subject, dtype) for dtype in dtypes if dtype == "float32")
+    more = sum(_more(subject, dtype) for dtype in dtypes if subject.by_envelope(dtype))
     progress = _Progress(tell, _own(subject) * len(dtypes) + more)
     build = backend_learner(name)
-    return [_make(subject, name, dtype, build, progress, dtype == "float32") for dtype in dtypes]
+    return [
+        _make(subject, name, dtype, build, progress, subject.by_envelope(dtype)) for dtype in dtypes
+    ]
 
 
 def envelope_job(subject: Subject, name: str, dtype: DType, tell: Tell) -> list[dict[str, State]]:
@@ -146,16 +148,16 @@ def moved(
 ) -> list[dict[str, State]]:
     """Return the states that last-bit changes of the initial params lead to.
 
-    In float32 from several changed starts; in float64 from one, and without ``lockstep``, which
-    float64 judges by the way travelled.
+    From several changed starts where the envelope is the yardstick; else from one, and without
+    ``lockstep``, which float64 judges by the way travelled.
     """
-    single, stream = dtype == "float32", generator(subject.seed, "envelope")
+    yard, stream = subject.by_envelope(dtype), generator(subject.seed, "envelope")
     short = replace(subject, lockstep=min(SHORT, subject.lockstep))
     found = []
-    for _ in range(ENVELOPES if single else 1):
+    for _ in range(ENVELOPES if yard else 1):
         start = last_bit(subject.params, stream, dtype)
-        states = _states(subject if single else short, build, start, dtype, progress)
-        if not single:
+        states = _states(subject if yard else short, build, start, dtype, progress)
+        if not yard:
             del states["lockstep"]
         found.append(states)
     return found
@@ -168,7 +170,7 @@ def _own(subject: Subject) -> int:
 
 def _more(subject: Subject, dtype: DType) -> int:
     """The updates of an envelope."""
-    if dtype == "float32":
+    if subject.by_envelope(dtype):
         return ENVELOPES * _own(subject)
     return min(SHORT, subject.lockstep) + SHORT
 

@@ -16,6 +16,7 @@ from triptych.parity.measures import distance, ratio, relative
 from triptych.parity.record import Record, State, gaps
 from triptych.parity.subject import Subject
 from triptych.spec import ladder
+from triptych.spec.rules import SCG
 
 ENVELOPE = 3.0
 """How many envelopes apart two float32 trainings may be."""
@@ -152,7 +153,7 @@ def gradients(subject: Subject, left: Record, right: Record) -> Verdict:
 
 def step(subject: Subject, left: Record, right: Record) -> Verdict:
     """Rung 5: params and slots after 1 and 50 updates, and after 50 under a falling rate."""
-    bound = BOUNDS["step"][left.dtype]
+    bound = BOUNDS["step"]["float32" if subject.by_envelope(left.dtype) else "float64"]
     found: dict[str, float] = {}
     for label in ("1", "50", "scheduled"):
         if label in left.states:
@@ -164,17 +165,18 @@ def step(subject: Subject, left: Record, right: Record) -> Verdict:
 
 def lockstep(subject: Subject, left: Record, right: Record) -> Verdict:
     """Rung 6: params after many updates on the same batches, against the distance travelled
-    (float64) or the envelope (float32)."""
-    bound = BOUNDS["lockstep"][left.dtype]
+    (float64) or the envelope (float32, and rules that search)."""
+    by_envelope = subject.by_envelope(left.dtype)
+    bound = BOUNDS["lockstep"]["float32" if by_envelope else "float64"]
     a, b = left.states["lockstep"], right.states["lockstep"]
-    noise = _noise(left, right, "50")
+    noise = _noise(subject, left, right, "50")
     judged = [name for name in a.params if name not in noise]
     gap = distance(a.params, b.params, judged)
     travelled = distance(a.params, _start(subject, left), judged)
     yard = travelled
     detail = f"{subject.lockstep} updates, {gap:.1e} apart after travelling {travelled:.1e}"
-    if left.dtype == "float32":
-        yard = _yard(left, right, "lockstep", judged, travelled)
+    if by_envelope:
+        yard = _yard(subject, left, right, "lockstep", judged, travelled)
         detail += f", envelope {yard:.1e}"
     if noise:
         detail += f"; left out, since rounding alone moves them: {', '.join(sorted(noise))}"
@@ -190,8 +192,8 @@ RUNGS: tuple[Callable[[Subject, Record, Record], Verdict], ...] = (
 
 def _apart(subject: Subject, left: Record, right: Record, label: str) -> dict[str, float]:
     """Return how far params and slots are apart: relative in float64, in envelopes in float32."""
-    noise = _noise(left, right, label)
-    if left.dtype == "float32":
+    noise = _noise(subject, left, right, label)
+    if subject.by_envelope(left.dtype):
         return _apart_in_envelopes(subject, left, right, label, noise)
     a, b = left.states[label], right.states[label]
     found = {name: relative(a.params[name], b.params[name]) for name in a.params}
@@ -215,30 +217,55 @@ def _apart_in_envelopes(
     a, b = left.states[label], right.states[label]
     judged = [name for name in a.params if name not in noise]
     travelled = distance(a.params, _start(subject, left), judged)
-    yard = _yard(left, right, label, judged, travelled)
+    yard = _yard(subject, left, right, label, judged, travelled)
     gap = distance(a.params, b.params, judged)
     found = {_farthest(a.params, b.params, judged): _finite(a, b, ratio(gap, yard))}
     for slot, arrays in a.slots.values.items():
         others, names = b.slots.values[slot], [name for name in arrays if name not in noise]
         envelope = math.hypot(*(_envelope(left, right, label, f"{n}:{slot}") for n in names))
         size = distance(arrays, {name: np.zeros_like(x) for name, x in arrays.items()}, names)
-        yard = max(envelope, BOUNDS["gradients"]["float32"] * size)
+        share = max(BOUNDS["gradients"][left.dtype], _magnified(subject, left))
+        yard = max(_roundings(subject) * envelope, share * size)
         far = _farthest(arrays, others, names)
         found[f"{far} ({slot})"] = ratio(distance(arrays, others, names), yard)
     return found
 
 
-def _yard(left: Record, right: Record, label: str, names: Sequence[str], travelled: float) -> float:
-    """Return float32's yardstick: the envelope, or what rung 2 allows of the way if that is more.
+def _yard(
+    subject: Subject,
+    left: Record,
+    right: Record,
+    label: str,
+    names: Sequence[str],
+    travelled: float,
+) -> float:
+    """Return the envelope as a yardstick, or what rung 2 allows of the way if that is more.
 
     The envelope is one last-bit change at the start; on a short or calm way the rounding of every
     update adds up to more.
     """
+    share = max(BOUNDS["outputs"][left.dtype], _magnified(subject, left))
     envelope = math.hypot(*(_envelope(left, right, label, name) for name in names))
-    return max(envelope, BOUNDS["outputs"]["float32"] * travelled)
+    return max(_roundings(subject) * envelope, share * travelled)
 
 
-def _noise(left: Record, right: Record, label: str) -> set[str]:
+def _roundings(subject: Subject) -> float:
+    """How many last-bit changes two frameworks' gradients are apart, where that is what counts.
+
+    A rule that searches lives on the difference of two gradients, which other frameworks sum over
+    the examples in another order: about ten roundings, where the envelope is one.
+    """
+    return 10.0 if subject.rule.searches else 1.0
+
+
+def _magnified(subject: Subject, record: Record) -> float:
+    """The error of one step of a rule that searches: such gradients divided by sigma."""
+    if not isinstance(subject.rule, SCG):
+        return 0.0
+    return _roundings(subject) * float(np.finfo(record.dtype).eps) / subject.rule.sigma
+
+
+def _noise(subject: Subject, left: Record, right: Record, label: str) -> set[str]:
     """Return the arrays that rounding alone moves, which no comparison can judge.
 
     Such is a bias before batch normalisation under Adam: its gradient cancels to rounding, which
@@ -249,7 +276,7 @@ def _noise(left: Record, right: Record, label: str) -> set[str]:
     """
     if left.dtype == "float32":
         return _next_to_nothing(left, right)
-    if not any(label in record.envelope for record in (left, right)):
+    if subject.by_envelope(left.dtype) or not any(label in record.envelope for record in (left, right)):
         return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from triptych.backends.protocol import Batch, Objective, Params
+from triptych.backends.protocol import Batch, DType, Objective, Params
 from triptych.engines import setup
-from triptych.learn import objectives
+from triptych.learn.fitting import Order
 from triptych.learn.replay import ReplayMemory
+from triptych.spec.algorithms import DQN
 from triptych.spec.network import Network
 from triptych.spec.randomness import generator, integer_seed
 from triptych.spec.recipe import Recipe
@@ -44,6 +45,14 @@ class Subject:
     lockstep: int = 1000
     scheduled: bool = True
 
+    def by_envelope(self, dtype: DType) -> bool:
+        """Whether trainings are judged by how far a last-bit change leads astray.
+
+        In float32 always. In float64 where the rule searches: it takes a curvature from gradients a
+        small distance sigma apart, which makes a rounding error 1 / sigma times as large.
+        """
+        return dtype == "float32" or self.rule.searches
+
     @property
     def nodes(self) -> tuple[str, ...]:
         """The names of what rung 2 compares, in order."""
@@ -69,20 +78,44 @@ class ReplayBatches:
             yield self.memory.sample(self.batch, stream)
 
 
+@dataclass(frozen=True)
+class DataBatches:
+    """Batches of a dataset without end, epoch after epoch, the same ones each time."""
+
+    examples: Batch
+    batch: int | None
+    seed: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = Order(len(self.examples["observation"]), self.batch, self.seed)
+        while True:
+            chosen = order.next()
+            yield {name: array[chosen] for name, array in self.examples.items()}
+
+
 def of_recipe(recipe: Recipe, seed: int) -> Subject:
-    """Return a recipe's subject, with batches from the environment really played at random."""
+    """Return a recipe's subject, with batches as in its training; an environment is really played,
+    at random."""
     return Subject(
         network=recipe.network,
         params=shake(recipe.initial.draw(recipe.network, seed), seed),
-        objective=objectives.build(recipe.objective, recipe.algorithm),
+        objective=setup.make_objective(recipe),
         rule=recipe.optimizer,
-        batches=ReplayBatches(
-            random_play(recipe, seed), recipe.verify.batch or recipe.algorithm.batch, seed
-        ),
+        batches=_batches(recipe, seed),
         seed=seed,
-        target=recipe.algorithm.target_sync is not None,
+        target=recipe.has_target,
         lockstep=recipe.verify.lockstep,
+        scheduled=not recipe.optimizer.searches,
     )
+
+
+def _batches(recipe: Recipe, seed: int) -> Iterable[Batch]:
+    size = recipe.verify.batch or recipe.algorithm.batch
+    if isinstance(recipe.algorithm, DQN):
+        return ReplayBatches(random_play(recipe, seed), size or 1, seed)
+    # All examples are the batch where the algorithm says so: a smaller one is another loss.
+    whole = recipe.algorithm.batch is None
+    return DataBatches(setup.make_data(recipe).train, None if whole else size, seed)
 
 
 def shake(params: Params, seed: int) -> Params:

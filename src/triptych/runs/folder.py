@@ -178,13 +178,18 @@ class RunFolder:
             RunError: what ``run.json`` says of earlier moves is damaged.
             StorageError: it cannot be written.
         """
-        kept = [move for move in self.moves if move["step"] < step]
+        kept = [
+            move
+            for move in self.moves
+            if move["step"] < step or (move["step"], move["backend"]) == (step, backend)
+        ]
         if not kept or kept[-1]["backend"] != backend:
             how = {"command": command} if command and kept else {}
             kept.append({"step": step, "backend": backend, **how})
         if (self.moves, self.header["backend"]) == (kept, backend):
             return
-        packages = {**self.header.get("versions", {}), **versions}
+        before = self.header.get("versions")
+        packages = {**(before if isinstance(before, dict) else {}), **versions}
         self.update(backend=backend, moves=kept, versions=packages)
 
     def update(self, **fields: Any) -> None:

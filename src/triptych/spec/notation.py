@@ -4,7 +4,8 @@ A notation is a chain of items joined by ``->``. An item is a layer with its siz
 may end in an activation; ``[...]*N`` repeats. The same grammar reads the classical pattern ``INPUT
 -> [[CONV -> RELU]*N -> POOL?]*M -> [FC -> RELU]*K -> FC``: its capital words are looked up in
 ``sizes``, its letters in ``counts``, and a trailing ``?`` marks a word that may be left out. Graphs
-with branches are mappings of names to one layer each, ``advantage: dense 6 <- dense1``.
+with branches are mappings of names to one layer each, ``advantage: dense 6 <- dense1``; there
+``right: shares left <- b`` puts the layer of ``left``, with its params, at a second place.
 
 The words of one layer are read in ``words.py``; layers themselves live in ``layers/``.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from triptych.errors import NetworkError, did_you_mean
 from triptych.spec.fields import brief
-from triptych.spec.layers import Input
+from triptych.spec.layers import Input, Layer
 from triptych.spec.network import Network, Node, fresh_name
 from triptych.spec.words import layers_of
 
@@ -77,17 +78,37 @@ def _graph(notation: Mapping[Any, Any]) -> Network:
     ends: dict[str, str] = {}
     for line, text in notation.items():
         words, sources = _line(line, text)
-        layers = layers_of(words)
+        layers, owner = _layers(words, line, nodes)
         inputs = tuple(ends.get(source, source) for source in sources)
         if not inputs and nodes and not isinstance(layers[0], Input):
             inputs = (nodes[-1].name,)
         for position, layer in enumerate(layers):
             taken = {str(name) for name in notation} | {node.name for node in nodes}
             name = str(line) if position == 0 else fresh_name(layer, taken)
-            nodes.append(Node(name, layer, inputs))
+            nodes.append(Node(name, layer, inputs, owner if position == 0 else None))
             inputs = (name,)
         ends[str(line)] = nodes[-1].name
     return Network(tuple(nodes))
+
+
+def _layers(words: str, line: str, nodes: list[Node]) -> tuple[list[Layer], str | None]:
+    """Read a line's layers; ``shares left relu`` is the layer of line ``left``, then a relu.
+
+    Returns:
+        The layers, and the node whose params the first one shares.
+    """
+    first, *rest = words.split() or [""]
+    if first != "shares":
+        return layers_of(words), None
+    known = {node.name: node.layer for node in nodes if node.shares is None}
+    if not rest or rest[0] not in known:
+        found = f"{rest[0]!r}{did_you_mean(rest[0], known)}" if rest else "nothing"
+        raise NetworkError(
+            f"line {line!r}: 'shares' needs the name of a line before it that has a layer of its "
+            f"own, but found {found}"
+        )
+    after = layers_of(" ".join(rest[1:])) if rest[1:] else []
+    return [known[rest[0]], *after], rest[0]
 
 
 def _line(name: Any, text: Any) -> tuple[str, list[str]]:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from triptych.spec.fields import build_named, option
+from triptych.spec.fields import brief, build_named, option
+
+
+def _names(value: Any, where: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError(
+            f"expected a list of arrays such as [dense1/kernel] but found {brief(value)}"
+        )
+    return tuple(value)
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,29 @@ class CrossEntropy(Objective):
     name: ClassVar[str] = "cross_entropy"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SparseAutoencoder(Objective):
+    """error + l2 * W + sparsity * K, as MATLAB's ``trainAutoencoder`` documents it.
+
+    error: (output - target)^2 summed over an example's outputs, or their mean where
+    ``mean_over_outputs``; then ``reduction`` over the examples. MATLAB's documentation divides by
+    the number of examples N; whether its code divides by N times the outputs could not be probed.
+    W: 1/2 the sum of the squared weights, of ``l2_on`` or of every kernel; never of biases.
+    K: sum over the units of node ``hidden`` of rho ln(rho / m) + (1 - rho) ln((1 - rho) / (1 - m)),
+    rho = ``proportion`` and m the unit's mean over all examples (Olshausen and Field 1997).
+    """
+
+    name: ClassVar[str] = "sparse_autoencoder"
+    hidden: str = option()
+    l2: float = option(0.001, low=0.0)
+    l2_on: tuple[str, ...] | None = option(None, parse=_names)
+    sparsity: float = option(1.0, low=0.0)
+    proportion: float = option(0.05, above=0.0, below=1.0)
+    mean_over_outputs: bool = False
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
-    item.name: item for item in (TDSquared, TDHuber, SquaredError, CrossEntropy)
+    item.name: item for item in (TDSquared, TDHuber, SquaredError, CrossEntropy, SparseAutoencoder)
 }
 
 

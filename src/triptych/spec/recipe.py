@@ -12,74 +12,46 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triptych.errors import NetworkError, RecipeError, did_you_mean
+from triptych.spec import agreement
+from triptych.spec.algorithms import ALGORITHMS, DQN, Fit
 from triptych.spec.fields import brief, build, build_named, hint, option, place
 from triptych.spec.initial import Initial
-from triptych.spec.layers.base import show
 from triptych.spec.network import Network, dueling
 from triptych.spec.notation import parse
-from triptych.spec.objective import Objective, TDHuber, TDSquared, parse_objective
+from triptych.spec.objective import Objective, parse_objective
 from triptych.spec.rules import Rule, parse_rule
-from triptych.spec.schedules import Schedule, parse_schedule
-
-
-def _probability(value: Any, where: str) -> Schedule:
-    schedule = parse_schedule(value, where)
-    if schedule.highest() > 1.0:
-        raise ValueError(f"must stay between 0 and 1 but {brief(value)} goes above 1")
-    return schedule
-
-
-@dataclass(frozen=True)
-class DQN:
-    """Deep Q-learning (Mnih et al. 2015). Every count is in agent steps, not emulator frames.
-
-    discount: of future rewards. batch: transitions an update. replay: transitions kept.
-    learning_starts: steps before the first update. random_steps: steps played at random first.
-    update_every: steps between updates. target_sync: steps between copies into the target
-    network, ``null`` for none. double: van Hasselt et al. 2016. dueling: Wang et al. 2016.
-    exploration: probability of a random action, a schedule over steps.
-    """
-
-    discount: float = option(low=0.0, high=1.0)
-    batch: int = option(low=1)
-    replay: int = option(low=1)
-    exploration: Schedule = option(parse=_probability)  # noqa: RUF009
-    learning_starts: int = option(1, low=1)
-    random_steps: int = option(0, low=0)
-    update_every: int = option(1, low=1)
-    target_sync: int | None = option(None, low=1)
-    double: bool = False
-    dueling: bool = False
-
-    def __post_init__(self) -> None:
-        if self.replay < self.batch:
-            raise ValueError(f"replay {self.replay} is smaller than batch {self.batch}")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a training lasts: whole episodes or agent steps, whichever comes first."""
+    """How long a training lasts: whole episodes or agent steps, whichever comes first; or epochs,
+    each of which shows every example of a dataset once."""
 
     episodes: int | None = option(None, low=1)
     steps: int | None = option(None, low=1)
+    epochs: int | None = option(None, low=1)
 
     def __post_init__(self) -> None:
-        if self.episodes is None and self.steps is None:
-            raise ValueError("give episodes, steps, or both")
+        if self.episodes is None and self.steps is None and self.epochs is None:
+            raise ValueError("give episodes, steps, or both; or epochs for a dataset")
+
+
+_METRICS = ("greedy_return", "success_rate", "validation_error")
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a trained agent is judged, and how many seeds' scores are (rung 8).
 
-    metric: the score of one run. margin: the difference of mean scores that still counts as
-    equal, in the metric's units; rung 8 needs it, and has no default for it. alpha: the chance of
-    a wrong verdict on a pair. deviation: the standard deviation between seeds that is expected,
-    from which power is computed before training. solved: a run with this score or more solves the
-    task.
+    metric: the score of one run; ``validation_error`` is the mean squared difference of outputs and
+    targets on a dataset's validation examples. margin: the difference of mean scores that still
+    counts as equal, in the metric's units; rung 8 needs it, and has no default for it. alpha: the
+    chance of a wrong verdict on a pair. deviation: the standard deviation between seeds that is
+    expected, from which power is computed before training. solved: a run with this score or more
+    solves the task.
     """
 
-    metric: str = option("greedy_return", choices=("greedy_return", "success_rate"))
+    metric: str = option("greedy_return", choices=_METRICS)
     margin: float | None = option(None, above=0.0)
     episodes: int | None = option(10, low=1)
     """Greedy episodes played; ``null`` plays every start state once, where a task lists them."""
@@ -103,17 +75,22 @@ class Verify:
     """Examples in each batch of rungs 2 to 6, where the algorithm's own takes too long."""
     free_episodes: int | None = option(None, low=1)
     free_steps: int | None = option(None, low=1)
+    free_epochs: int | None = option(None, low=1)
     free_learning_starts: int | None = option(None, low=1)
     """Overrides learning_starts, random_steps in the free run, so that a short one learns."""
 
 
 @dataclass(frozen=True)
 class Logging:
-    """Rows of metrics.csv every ``episodes``, means over ``window``; checkpoints in steps."""
+    """Rows of metrics.csv every ``episodes``, means over ``window``; checkpoints in steps.
+
+    Where a dataset is learned from: rows every ``epochs``, checkpoints in updates.
+    """
 
     episodes: int = option(10, low=1)
     window: int = option(100, low=1)
     checkpoint: int = option(5000, low=1)
+    epochs: int = option(1, low=1)
 
 
 @dataclass(frozen=True)
@@ -125,7 +102,7 @@ class Recipe:
     task: Mapping[str, Any] = field(hash=False)
     network: Network
     initial: Initial
-    algorithm: DQN
+    algorithm: DQN | Fit
     objective: Objective
     optimizer: Rule
     budgets: Mapping[str, Budget] = field(hash=False)
@@ -138,6 +115,11 @@ class Recipe:
     def budget(self) -> Budget:
         """The first budget: the one meant when none is named."""
         return next(iter(self.budgets.values()))
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the algorithm keeps a target network."""
+        return isinstance(self.algorithm, DQN) and self.algorithm.target_sync is not None
 
     def budget_named(self, name: str | None) -> Budget:
         """Return a budget by name; raise RecipeError for an unknown one."""
@@ -154,7 +136,6 @@ CheckTask = Callable[[Mapping[str, Any]], list[str]]
 
 _REQUIRED = ("task", "network", "algorithm", "objective", "optimizer", "budgets")
 _PARTS = ("about", *_REQUIRED, "initial", "outcome", "verify", "logging")
-_ALGORITHMS = {"dqn": DQN}
 _REFERENCE = re.compile(r"\{(\w+(?:\.\w+)+)\}")
 
 
@@ -179,6 +160,7 @@ def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> R
     parts = _parts(_filled(data, mistakes), mistakes)
     if check_task is not None and parts["task"]:
         mistakes += [f"task: {sentence}" for sentence in check_task(parts["task"])]
+    mistakes += agreement.of_parts(parts)
     if mistakes:
         listed = "".join(f"\n  {mistake}" for mistake in mistakes)
         count = f"{len(mistakes)} mistake{'s' if len(mistakes) > 1 else ''}"
@@ -221,39 +203,37 @@ def _task(data: Any, mistakes: list[str]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         mistakes.append(f"task: expected a mapping of options but found {brief(data)}")
         return {}
-    if not isinstance(data.get("environment"), str):
-        found = f"is {brief(data['environment'])}" if "environment" in data else "is missing"
-        mistakes.append(f"task.environment: {found}; write for example triptych/Fruit-v0")
+    key = "dataset" if "dataset" in data else "environment"
+    if key == "dataset" and "environment" in data:
+        mistakes.append("task: has both an environment and a dataset; leave one out")
+        return {}
+    if not isinstance(data.get(key), str):
+        found = f"is {brief(data[key])}" if key in data else "is missing"
+        example = "triptych/bars" if key == "dataset" else "triptych/Fruit-v0"
+        mistakes.append(f"task.{key}: {found}; write for example {example}")
         return {}
     return data
 
 
-def _algorithm(data: Any, mistakes: list[str]) -> DQN | None:
-    return build_named(_ALGORITHMS, data, "algorithm", mistakes)
+def _algorithm(data: Any, mistakes: list[str]) -> DQN | Fit | None:
+    return build_named(ALGORITHMS, data, "algorithm", mistakes)  # type: ignore[type-var]
 
 
-def _network(data: Any, algorithm: DQN | None, mistakes: list[str]) -> Network | None:
+def _network(data: Any, algorithm: DQN | Fit | None, mistakes: list[str]) -> Network | None:
     try:
         network = parse(data)
-        output = network.shapes[network.output.name]
-        if len(output) != 1:
-            raise NetworkError(
-                f"deep Q-learning needs one output for each action but the output is "
-                f"{show(output)}; put a flatten before the last dense"
-            )
-        return dueling(network) if algorithm is not None and algorithm.dueling else network
+        agreement.check_output(network, algorithm)
+        duel = isinstance(algorithm, DQN) and algorithm.dueling
+        return dueling(network) if duel else network
     except NetworkError as error:
         mistakes.append(f"network: {error}")
     return None
 
 
-def _objective(data: Any, algorithm: DQN | None, mistakes: list[str]) -> Objective | None:
+def _objective(data: Any, algorithm: DQN | Fit | None, mistakes: list[str]) -> Objective | None:
     objective = parse_objective(data, "objective", mistakes)
-    if objective is not None and algorithm and not isinstance(objective, (TDSquared, TDHuber)):
-        mistakes.append(
-            f"objective.name: {objective.name!r} needs given targets, which deep Q-learning has "
-            "not; use td_squared or td_huber"
-        )
+    if objective is not None:
+        mistakes += agreement.of_objective(objective, algorithm)
     return objective
 
 

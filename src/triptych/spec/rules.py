@@ -2,7 +2,8 @@
 
 One update, in this order: clip the gradients, add ``l2`` times the params, apply the rule. Here
 g is the gradient, p a parameter, r the rate at this update and t = 1, 2, ... the update's number.
-How a framework computes it is in each backend's ``rules.py``; the judge is the NumPy one.
+How a framework computes it is in each backend's ``rules.py``; the judge is the NumPy one. A rule
+that searches is computed on the host, in ``backends/searching.py``.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Rule:
     """Base of the update rules; ``rate`` is a schedule over updates counted from 0."""
 
     name: ClassVar[str] = ""
+    searches: ClassVar[bool] = False
+    """Whether one update asks for loss and gradient at several points of the same batch."""
     rate: Schedule = option(parse=parse_schedule)  # noqa: RUF009
     l2: float = option(0.0, low=0.0)
     clip: Clip = option(Clip(), parse=_parse_clip)  # noqa: RUF009
@@ -50,6 +53,11 @@ class Rule:
     def slots(self) -> tuple[str, ...]:
         """The names of the arrays kept for every parameter."""
         return ()
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What is kept once for all parameters, by name, with the values before any update."""
+        return {}
 
     def factors(self) -> dict[str, Any]:
         """Return every constant of the rule by name, without rate and clip."""
@@ -151,7 +159,53 @@ class Adagrad(Rule):
         return ("accumulator",)
 
 
-RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, Adam, AdamW, RMSprop, Adagrad)}
+@dataclass(frozen=True)
+class SCG(Rule):
+    """Scaled conjugate gradient (Møller 1993), for one batch that never changes.
+
+    With E the loss, w all parameters as one vector, g(w) the gradient, r = -g and p the direction:
+    curvature along p, d = p'(g(w + s p) - g(w)) / s with s = ``sigma`` / |p|, after a step that was
+    made; d += (damping - raised) |p|^2; where d <= 0, raised = 2 (damping - d / |p|^2),
+    d = damping |p|^2 - d, damping = raised; step length a = p'r / d; comparison
+    c = 2 d (E(w) - E(w + a p)) / (p'r)^2. Where c >= 0 the step is made: raised = 0, and
+    p = r' + p (|r'|^2 - r''r) / p'r with r' the new r, or p = r' at every n-th update, n the number
+    of parameters; c >= 3/4 divides damping by 4. Else no step: raised = damping. In both cases
+    c < 1/4 adds d (1 - c) / |p|^2 to damping. MATLAB's ``trainscg`` has these defaults.
+
+    sigma: how far away the curvature is looked at. damping: the first lambda of the paper.
+    There is no rate (it is 1), no clipping, and l2 belongs into the objective, which is compared.
+    """
+
+    name: ClassVar[str] = "scg"
+    searches: ClassVar[bool] = True
+    rate: Schedule = option(Constant(1.0), parse=parse_schedule)  # noqa: RUF009
+    sigma: float = option(5e-5, above=0.0)
+    damping: float = option(5e-7, above=0.0)
+
+    def __post_init__(self) -> None:
+        if self.rate != Constant(1.0):
+            raise ValueError("scg finds the length of its steps itself: leave rate out")
+        if self.l2 or self.clip != Clip():
+            raise ValueError(
+                "scg compares losses, so that nothing may change its gradients: leave clip out, "
+                "and give l2 to an objective that has it"
+            )
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """``direction`` (p) and ``residual`` (r). A direction of zeros begins the search."""
+        return ("direction", "residual")
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """``damping``, ``raised``, ``curvature`` (d), ``stepped`` (1 or 0) and ``loss`` (E)."""
+        start = {"damping": self.damping, "raised": 0.0, "curvature": 0.0}
+        return start | {"stepped": 1.0, "loss": 0.0}
+
+
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule for rule in (SGD, Adam, AdamW, RMSprop, Adagrad, SCG)
+}
 
 
 def parse_rule(data: Any, where: str, mistakes: list[str]) -> Rule | None:

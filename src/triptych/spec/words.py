@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 from triptych.errors import NetworkError, did_you_mean
 from triptych.spec.fields import number, whole
 from triptych.spec.layers import LAYERS, Activation, Input, Layer
-from triptych.spec.layers.convolution import Padding, Pair
+from triptych.spec.layers.base import Shape
+from triptych.spec.layers.convolution import Amounts, Padding, Pair
 from triptych.spec.layers.recurrent import Bend, Gate
 
 _INPUT = re.compile(r"[0-9]+(x[0-9]+)*")
@@ -60,8 +61,7 @@ def _input(words: list[str], text: str) -> Input:
         raise NetworkError(
             f"{text!r}: only 'real' or 'index' may follow an input's size; layers come after '->'"
         )
-    sizes = tuple(_whole(part, text) for part in size.split("x"))
-    return Input(sizes, "index" if values == "index" else "real")
+    return Input(_size(size, text), "index" if values == "index" else "real")
 
 
 def _activation(word: str) -> type[Activation] | None:
@@ -149,16 +149,31 @@ def _pair(word: str, text: str) -> Pair:
     return (parts[0], parts[-1])
 
 
+def _size(word: str, text: str) -> Shape:
+    """Read ``84x84x4``."""
+    return tuple(_whole(part, text) for part in word.split("x"))
+
+
+def _axes(word: str, text: str) -> tuple[int, ...]:
+    """Read ``1,0``."""
+    return tuple(_whole(part, text) for part in word.split(","))
+
+
 def _padding(word: str, text: str) -> Any:
     """Read ``valid``, ``same``, ``2``, or ``top,bottom,left,right``."""
     if word in ("valid", "same"):
         return word
+    return _amounts(word, text, "valid, same, N")
+
+
+def _amounts(word: str, text: str, known: str = "N") -> Amounts:
+    """Read ``2`` or ``top,bottom,left,right``."""
     parts = [_whole(part, text) for part in word.split(",")]
     if len(parts) == 1:
         return ((parts[0], parts[0]), (parts[0], parts[0]))
     if len(parts) != 4:
         raise NetworkError(
-            f"{text!r}: pad takes valid, same, N or top,bottom,left,right but found {word!r}"
+            f"{text!r}: pad takes {known} or top,bottom,left,right but found {word!r}"
         )
     return ((parts[0], parts[1]), (parts[2], parts[3]))
 
@@ -177,6 +192,8 @@ _READERS: dict[Any, Callable[[str, str], Any]] = {
     Bend: lambda word, text: word,
     Gate: lambda word, text: word,
     Pair: _pair,
+    Shape: _size,
+    Amounts: _amounts,
     Padding: _padding,
 }
 Read = Callable[[list[str], str], tuple[int, dict[str, Any]]]
@@ -220,6 +237,9 @@ _POSITIONAL: dict[str, tuple[Read, ...]] = {
     "dropout": (_take("rate", _number),),
     "embedding": (_take("size", _whole), _take("features", _whole)),
     "rescale": (_take("scale", _number),),
+    "reshape": (_take("size", _size),),
+    "permute": (_take("axes", _axes),),
+    "pad": (_take("amounts", _amounts),),
 }
 _EXAMPLE = {
     "conv": "write for example 'conv 32 8x8/4'",
@@ -231,4 +251,7 @@ _EXAMPLE = {
     "lstm": "write for example 'lstm 16 sequences'",
     "gru": "write for example 'gru 16'",
     "embedding": "write for example 'embedding 1000 16'",
+    "reshape": "write for example 'reshape 4x4x8'",
+    "permute": "write for example 'permute 1,0', which counts axes from 0 without the batch",
+    "pad": "write for example 'pad 1' or 'pad 0,1,0,1'",
 }

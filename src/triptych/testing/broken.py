@@ -15,7 +15,7 @@ import numpy as np
 from triptych.backends.protocol import Backend, DType, Learner, Objective, Params, Slots
 from triptych.spec import layers as spec
 from triptych.spec.layers import Layer
-from triptych.spec.network import Network
+from triptych.spec.network import Network, Node
 from triptych.spec.rules import Adam, AdamW, Clip, Rule
 from triptych.spec.schedules import Schedule
 
@@ -41,6 +41,7 @@ class Fault:
     name: str
     caught_by: str
     layer: Callable[[Any], Layer] = _same
+    node: Callable[[Node], Node] = _same
     rule: Callable[[Any], Rule] = _same
     functions: Callable[[Any], dict[str, Any]] | None = None
     dtype: Callable[[Any], DType] = _same
@@ -72,9 +73,9 @@ class BrokenBackend:
     ) -> Learner:
         """Return the real backend's learner, mistaken."""
         fault = self.fault
-        nodes = tuple(replace(node, layer=fault.layer(node.layer)) for node in network.nodes)
+        nodes = [replace(node, layer=fault.layer(node.layer)) for node in network.nodes]
         inner = self.backend.learner(
-            Network(nodes),
+            Network(tuple(map(fault.node, nodes))),
             fault.params(network, params) if fault.params else params,
             objective=_Objective(objective, fault.functions) if objective else None,
             rule=fault.rule(rule) if rule else None,

@@ -125,6 +125,20 @@ _NETWORKS: dict[str, Any] = {
         **{"both": "concatenate <- sum, input, a", "value": "dense 1", "hidden": "dense 3 <- both"},
         **{"advantage": "dense 4 <- hidden", "q": "dueling <- value, advantage"},
     },
+    "moved": {
+        **{"input": "4x3x2", "padded": "pad 1,0,0,2", "image": "conv 3 2x3 tanh"},
+        **{"turned": "permute 1,2,0", "gate": "average_pool 3x3", "gates": "dense 4 sigmoid"},
+        **{"gated": "multiply <- turned, gates, turned", "tokens": "reshape 6x6"},
+        **{"across": "permute 1,0", "mixed": "dense 3 gelu", "wide": "dense 6"},
+        **{"back": "permute 1,0", "sum": "add <- back, tokens", "norm": "layer_norm softmax"},
+        **{"flat": "flatten", "head": "dense 2"},
+    },
+    # Merged in another order than written: Keras by itself would run the second norm first.
+    "shared": {
+        **{"input": "6", "a": "dense 3", "norm": "batch_norm keep 0.7 tanh", "b": "dense 6"},
+        **{"other": "dense 6 gelu <- input", "again": "shares a", "renorm": "shares norm sigmoid"},
+        **{"both": "multiply <- renorm, norm", "all": "concatenate <- both, b", "head": "dense 2"},
+    },
     "activations": _fan("5", "dense 3", (*_SMOOTH, *_CORNERED), "dense 2"),
 }
 _VALUES = {"image": "bytes", "embedding": "index"}

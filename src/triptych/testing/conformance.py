@@ -9,7 +9,8 @@ Run it on a backend of your own with pytest::
 Every ``check_*`` takes a backend and a case and raises AssertionError with a sentence that says
 what differs, by how much, and what was allowed. The NumPy oracle is the measure. The checks are in
 ``on_networks.py`` and ``on_rules.py``, the cases in ``cases.py`` and ``recurrent_cases.py``;
-backends broken on purpose, which the kit must catch, in ``broken.py`` and ``recurrent_broken.py``.
+backends broken on purpose, which the kit must catch, in ``broken.py``, ``recurrent_broken.py`` and
+``shared_broken.py``.
 """
 
 from __future__ import annotations

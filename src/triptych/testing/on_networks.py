@@ -128,6 +128,7 @@ def check_factors(backend: Backend, case: NetworkCase) -> None:
     found = learner_of(backend, case).factors()
     for node in case.network.nodes[1:]:
         expected = {"inputs": list(node.inputs), "kind": node.layer.kind}
+        expected |= {"shares": node.shares} if node.shares else {}
         expected |= node.layer.factors(*case.network.input_shapes(node))
         same_factors(found, expected, node.name)
 

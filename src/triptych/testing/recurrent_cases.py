@@ -54,9 +54,18 @@ _MASKED = {
     "all": "concatenate <- c, d",
     "head": "dense 2",
 }
+_TWICE = {
+    "input": "4x2",
+    "a": "lstm 2 sequences",
+    "b": "shares a",
+    "both": "multiply <- a, b",
+    "head": "dense 2",
+}
+_SHARED = NetworkCase("twice", parse(_TWICE))
 RECURRENT = (
     *(NetworkCase(name, parse(notation)) for name, notation in _PLAIN.items()),
     MaskedCase("masked", parse(_MASKED)),
+    _SHARED,
 )
 """Every recurrent layer with every option."""
 STEPS = (
@@ -74,6 +83,7 @@ STEPS = (
             "sequences -> dense 3 relu -> elman 2 sequences -> layer_norm -> dense 2"
         ),
     ),
+    _SHARED,
     MaskedCase("masked_steps", parse(f"5x2 -> gru 3 mask {MASK} sequences -> lstm 2 -> dense 2")),
 )
 """Networks that can be run step by step."""

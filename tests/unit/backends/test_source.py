@@ -15,6 +15,7 @@ import pytest
 from source_cases import ACTIVATIONS, NETWORKS
 
 from triptych.backends import registry
+from triptych.backends._numpy import model as oracle
 from triptych.backends.protocol import Evaluation
 from triptych.errors import Unsupported
 from triptych.spec.initial import Initial
@@ -184,6 +185,14 @@ MUTATIONS = [
     ("jax", "loops", "reset_after=False", "reset_after=True"),
     ("keras", "loops", "mask=seen(x, 0.3)", "mask=None"),
     ("numpy", "over time", ", reverse=True", ""),
+    ("torch", "moved", "relu1.permute(0, 2, 3, 1)", "relu1.permute(0, 3, 2, 1)"),
+    ("torch", "moved, no windows", "(0, 0, 2, 0, 0, 1)", "(0, 0, 0, 2, 0, 1)"),
+    ("torch", "shared", "self.h(i)", "self.h(h)"),
+    ("jax", "moved", "(0, 4, 1, 3, 2)", "(0, 3, 1, 4, 2)"),
+    ("jax", "shared", "self.i(k)", "self.i(j)"),
+    ("keras", "moved", "((1, 0), (0, 2))", "((0, 1), (0, 2))"),
+    ("keras", "shared", "i_layer(k)", "i_layer(j)"),
+    ("numpy", "moved", "(0, 4, 1, 3, 2)", "(0, 4, 3, 1, 2)"),
 ]
 
 
@@ -216,6 +225,23 @@ def test_batch_norm_trains_as_the_spec_says(backend, norm, start):
         expected = layer.keep * params[f"batch_norm1/{local}"] + (1 - layer.keep) * value
         kept = np.asarray(getattr(node, home.attribute))
         np.testing.assert_allclose(kept, expected, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("backend", TRAINABLE)
+def test_a_shared_batch_norm_moves_its_statistics_at_every_place(backend):
+    graph = {"input": "3", "a": "dense 3", "n": "batch_norm keep 0.8", "b": "shares a"}
+    network = parse(graph | {"m": "shares n"})
+    params, x = params_of(network), inputs_of(network, batch=6)
+    values, moved = oracle.run(network, params, x, training=True)
+    model = build(backend, registry.get(backend).source(network, "norm"), network, params)
+    if backend == "torch":
+        model.train()
+    got = run(backend, model, x, **({} if backend == "torch" else {"training": True}))
+    np.testing.assert_allclose(got, values["m"], atol=1e-12, rtol=0)
+    node = model.get_layer("n") if backend == "keras" else model.n
+    for local in ("mean", "variance"):
+        kept = np.asarray(getattr(node, homes_of(backend)["batch_norm"][local].attribute))
+        np.testing.assert_allclose(kept, moved[f"n/{local}"], atol=1e-12, rtol=0)
 
 
 class Total:

@@ -116,6 +116,10 @@ def real_keys() -> list[str]:
     keys += ["lstm1/input_kernel_forget.initial", "lstm1/input_bias_forget.initial"]
     keys += [f"initial.{kind}" for kind in Initial().factors()]
     recurrent = parse("8x4 -> lstm 4 sequences -> gru 4 biases 1 -> dense 3")
+    moved = parse("4x3x2 -> pad 1 -> permute 1,0,2 -> reshape 30x2 -> dense 3")
+    keys.append("dense2.shares")
+    for node in moved.nodes[1:]:
+        keys += [f"{node.name}.{k}" for k in node.layer.factors(*moved.input_shapes(node))]
     for node in recurrent.nodes[1:]:
         keys += [f"{node.name}.{k}" for k in node.layer.factors(*recurrent.input_shapes(node))]
     keys += [f"{name}.initial" for name in recurrent.parameters]
@@ -149,6 +153,10 @@ def test_every_real_key_has_a_page() -> None:
         ("optimizer.epsilon_before_correction", (False, True), "epsilon-place"),
         ("conv2.padding", (), "conv-padding"),
         ("max_pool1.size", (), "pool-window"),
+        ("pad1.amounts", (), "conv-padding"),
+        ("reshape1.size", (), "reshape-order"),
+        ("permute1.axes", (), "reshape-order"),
+        ("dense2.shares", (), "layer-wiring"),
         ("embedding1.size", (), "layer-size"),
         ("max_pool1.stride", (), "pool-stride"),
         ("conv1.stride", (), "conv-stride"),

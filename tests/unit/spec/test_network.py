@@ -20,8 +20,10 @@ from triptych.spec.layers import (
     MaxPool,
     ReLU,
     ReLU6,
+    Reshape,
 )
 from triptych.spec.network import Network, Node, dueling, fresh_name
+from triptych.spec.notation import parse
 
 IMAGE = Input((8, 9, 2))
 
@@ -114,6 +116,9 @@ def test_every_layer_is_frozen_equal_and_hashable(kind):
         "max_pool": {"size": (2, 2), "stride": (2, 2)},
         "average_pool": {"size": (2, 2), "stride": (2, 2)},
         "embedding": {"size": 5, "features": 4},
+        "reshape": {"size": (2, 2)},
+        "permute": {"axes": (1, 0)},
+        "pad": {"amounts": ((1, 0), (0, 1))},
     }.get(kind, {})
     one, other = LAYERS[kind](**required), LAYERS[kind](**required)
     assert one == other
@@ -176,6 +181,77 @@ def test_every_layer_is_frozen_equal_and_hashable(kind):
 def test_what_is_no_network(nodes, says):
     with pytest.raises(NetworkError, match=says):
         Network(nodes)
+
+
+def shared(first, second, at=(), **changes) -> Network:
+    """``first`` on the input, ``at`` behind it, and at last ``second``, which shares ``one``."""
+    nodes = [Node("input", changes.pop("input", Input((6,)))), Node("one", first, ("input",))]
+    for number, layer in enumerate(at):
+        nodes.append(Node(f"at{number}", layer, (nodes[-1].name,)))
+    return Network((*nodes, Node("two", second, (nodes[-1].name,), changes.pop("shares", "one"))))
+
+
+def test_a_shared_layer_has_its_params_once():
+    network = shared(Dense(6), Dense(6), [ReLU()])
+    assert list(network.parameters) == ["one/kernel", "one/bias"]
+    assert network.parameter_count == 42
+    assert [node.owner for node in network.nodes] == ["input", "one", "at0", "one"]
+    assert network != shared(Dense(6), Dense(6), [ReLU()], shares=None)
+    same = Conv(2, (3, 3), padding="same")
+    assert shared(same, same, [ReLU(), MaxPool((2, 2), (2, 2))], input=IMAGE).parameter_count == 38
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda: shared(Dense(6), Dense(6), shares="no"),
+            "node 'two' shares the params of 'no', which must be an earlier node",
+        ),
+        (lambda: shared(Dense(6), Dense(6), shares="two"), "which must be an earlier node"),
+        (lambda: shared(Dense(6), Dense(5)), "an earlier node with an equal layer"),
+        (lambda: shared(Dense(6), Dense(6, bias=False)), "with an equal layer"),
+        (
+            lambda: shared(ReLU(), ReLU()),
+            "node 'two' shares 'one', but a layer 'relu' has no params; leave 'shares' out",
+        ),
+        (
+            lambda: shared(Dense(4), Dense(4)),
+            "node 'two' shares the params of 'one', but takes 4 where that takes 6",
+        ),
+        (
+            lambda: shared(BatchNorm(), BatchNorm(), [Reshape((1, 6))]),
+            "takes 1x6 where that takes 6: one layer at two places needs as many axes",
+        ),
+        (
+            lambda: shared(
+                Conv(2, (3, 3), (2, 2), "same"),
+                Conv(2, (3, 3), (2, 2), "same"),
+                input=Input((10, 9, 2)),
+            ),
+            r"takes 5x5x2 where that takes 10x9x2.* equal padding in pixels",
+        ),
+    ],
+)
+def test_what_cannot_be_shared(make, says):
+    with pytest.raises(NetworkError, match=says):
+        make()
+
+
+def test_who_shares_from_one_who_shares_is_sent_to_the_owner():
+    nodes = shared(Dense(6), Dense(6)).nodes
+    with pytest.raises(NetworkError, match=r"'two', which must be .* params of its own"):
+        Network((*nodes, Node("three", Dense(6), ("two",), "two")))
+
+
+def test_steps_need_all_inputs_of_a_node_over_time():
+    joined = {"input": "5x3", "a": "lstm 3 sequences", "b": "shares a", "m": "multiply <- a, b"}
+    assert list(parse(joined).states) == ["a/hidden", "a/cell", "b/hidden", "b/cell"]
+    late = {"input": "5x3", "a": "lstm 3 sequences", "b": "lstm 3", "c": "reshape 1x3"}
+    with pytest.raises(NetworkError, match=r"node 'm' \(multiply\) joins values over time with"):
+        _ = parse(late | {"m": "multiply <- a, c"}).states
+    with pytest.raises(NetworkError, match=r"node 'a' \(permute\) needs all steps at once"):
+        _ = parse({"input": "5x3", "a": "permute 1,0"}).states
 
 
 def test_indices_go_into_an_embedding():

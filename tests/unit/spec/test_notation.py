@@ -35,9 +35,13 @@ from triptych.spec.layers import (
     LeakyReLU,
     LogSoftmax,
     MaxPool,
+    Multiply,
+    Pad,
+    Permute,
     ReLU,
     ReLU6,
     Rescale,
+    Reshape,
     Sigmoid,
     SiLU,
     Softmax,
@@ -90,6 +94,12 @@ WORDS = {
     "concat": [Concatenate()],
     "concatenate": [Concatenate()],
     "dueling": [Dueling()],
+    "multiply sigmoid": [Multiply(), Sigmoid()],
+    "reshape 4x4x8 relu": [Reshape((4, 4, 8)), ReLU()],
+    "reshape 128": [Reshape((128,))],
+    "permute 2,0,1": [Permute((2, 0, 1))],
+    "pad 2": [Pad(((2, 2), (2, 2)))],
+    "pad 0,1,2,3": [Pad(((0, 1), (2, 3)))],
     "relu": [ReLU()],
     "relu6": [ReLU6()],
     "leaky_relu": [LeakyReLU()],
@@ -174,6 +184,12 @@ def test_every_layer_that_needs_sizes_has_an_example_that_reads():
         ("rescale 1/0", "expected a number but found '1/0'"),
         ("rescale 1e400", "expected a number"),
         ("rescale 1/", "expected a number but found '1/'"),
+        ("reshape 4xx4", "expected a whole number but found ''"),
+        ("reshape 4x4 2", "'2' is no option of reshape; it has none"),
+        ("permute 1x0", "expected a whole number but found '1x0'"),
+        ("pad same", "expected a whole number but found 'same'"),
+        ("pad 1,2", "pad takes N or top,bottom,left,right but found '1,2'"),
+        ("shares", "unknown layer 'shares'"),
         ("batch_norm biased", "'biased' is no option of batch_norm"),
         ("batch_norm keep 2", "keep must be from 0 to 1"),
     ],
@@ -332,9 +348,34 @@ def test_activations_of_a_graph_avoid_the_names_of_lines():
     assert names(network) == ["a", "relu2", "relu1", "b"]
 
 
+def test_lines_share_the_layer_of_another():
+    network = parse(
+        {
+            "input": "6",
+            "left": "dense 3 tanh",
+            "middle": "dense 6",
+            "right": "shares left relu <- middle",
+            "last": "shares middle",
+            "both": "concatenate <- left, last",
+        }
+    )
+    left, right, last = (network.by_name[name] for name in ("left", "right", "last"))
+    assert (right.layer, right.shares, right.inputs) == (left.layer, "left", ("middle",))
+    assert (last.layer, last.shares, last.inputs) == (Dense(6), "middle", ("relu1",))
+    assert network.by_name["relu1"].shares is None
+    assert network.by_name["both"].inputs == ("tanh1", "last")
+
+
 @pytest.mark.parametrize(
     ("notation", "says"),
     [
+        ({"input": "3", "a": "dense 3", "b": "shares"}, "line 'b': 'shares' needs the name of a"),
+        ({"input": "3", "aa": "dense 3", "b": "shares a"}, "found 'a' .did you mean 'aa'"),
+        ({"input": "3", "a": "shares a"}, "line 'a': 'shares' needs"),
+        ({"input": "3", "a": "dense 3", "b": "shares a", "c": "shares b"}, "found 'b'"),
+        ({"input": "3", "a": "dense 3", "b": "shares a a"}, "unknown layer 'a'"),
+        ({"input": "3", "a": "relu", "b": "shares a"}, "layer 'relu' has no params"),
+        ({"input": "3", "a": "dense 2", "b": "shares a"}, "takes 2 where that takes 3"),
         ({}, "begins with an input"),
         ({"input": "3", "a": None}, "line 'a': expected a layer such as 'dense 6' but found None"),
         ({"input": "3", 5: "relu"}, "line 5: expected a layer"),

@@ -167,10 +167,11 @@ def test_all_mistakes_at_once():
         "initial.kernel: unknown initialiser 'zeroes' (did you mean 'zeros'?)",
         "optimizer.rate: expected a finite number but found 'fast'",
         "optimizer.clip: only one of global_norm, norm and value may be given",
-        "budgets.a: give episodes, steps, or both",
+        "budgets.a: give episodes, steps, or both; or epochs for a dataset",
         "budgets.b.stesp: unknown option (did you mean 'steps'?)",
         "budgets.b.episodes: must be at least 1 but is 0",
-        "outcome.metric: 'greedy_returns' is none of greedy_return, success_rate "
+        "outcome.metric: 'greedy_returns' is none of greedy_return, success_rate, "
+        "validation_error "
         "(did you mean 'greedy_return'?)",
         "outcome.margin: must be above 0.0 but is 0.0",
         "verify.lockstep: expected a whole number but found True",

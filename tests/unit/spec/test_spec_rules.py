@@ -16,6 +16,7 @@ from triptych.spec.objective import (
 )
 from triptych.spec.rules import (
     RULES,
+    SCG,
     SGD,
     Adagrad,
     Adam,
@@ -99,9 +100,25 @@ def test_slots():
     both = RMSprop(RATE, momentum=0.5, centered=True).slots
     assert both == ("second_moment", "first_moment", "momentum")
     assert Adagrad(RATE).slots == ("accumulator",)
+    assert SCG().slots == ("direction", "residual")
+    assert SCG().numbers["damping"] == 5e-7 and not Adagrad(RATE).numbers
 
 
-@pytest.mark.parametrize("name", RULES)
+def test_scg_has_no_rate_no_clip_and_no_l2():
+    assert (one := rule(name="scg")) == SCG(constant(1.0), sigma=5e-5, damping=5e-7)
+    assert pickle.loads(pickle.dumps(one)) == one and one.searches and not Adam(RATE).searches
+    for given, says in (
+        ({"rate": 0.1}, "optimizer: scg finds the length of its steps itself: leave rate out"),
+        ({"clip": {"value": 1}}, "optimizer: scg compares losses"),
+        ({"l2": 0.1}, "optimizer: scg compares losses"),
+        ({"sigma": 0}, "optimizer.sigma: must be above 0.0 but is 0.0"),
+    ):
+        mistakes: list[str] = []
+        assert parse_rule({"name": "scg"} | given, "optimizer", mistakes) is None
+        assert len(mistakes) == 1 and mistakes[0].startswith(says)
+
+
+@pytest.mark.parametrize("name", [name for name in RULES if name != "scg"])
 def test_rules_are_frozen_hashable_and_pickle(name):
     one = rule(name=name, rate=0.1, clip={"value": 1})
     assert one == rule(name=name, rate=0.1, clip={"value": 1}) != rule(name=name, rate=0.2)
@@ -116,9 +133,12 @@ def test_rules_are_frozen_hashable_and_pickle(name):
     [
         (None, "optimizer: expected options such as {name: sgd, ...} but found None"),
         ("adam", "optimizer: expected options such as {name: sgd, ...} but found 'adam'"),
-        ({}, "optimizer.name: is missing; known are sgd, adam, adamw, rmsprop, adagrad"),
+        ({}, "optimizer.name: is missing; known are sgd, adam, adamw, rmsprop, adagrad, scg"),
         ({"name": "adan"}, "optimizer.name: 'adan' is unknown (did you mean 'adam'?)"),
-        ({"name": 5}, "optimizer.name: 5 is unknown; known are sgd, adam, adamw, rmsprop, adagrad"),
+        (
+            {"name": 5},
+            "optimizer.name: 5 is unknown; known are sgd, adam, adamw, rmsprop, adagrad, scg",
+        ),
         ({"name": ["sgd"]}, "optimizer.name: ['sgd'] is unknown; known are sgd, adam, adamw, "),
         ({"name": "sgd"}, "optimizer.rate: is missing"),
         ({"name": "sgd", "rate": -1}, "optimizer.rate: must be at least 0 but is -1"),

@@ -29,8 +29,12 @@ from triptych.spec.layers import (
     LayerNorm,
     LeakyReLU,
     MaxPool,
+    Multiply,
+    Pad,
     Parameter,
+    Permute,
     Rescale,
+    Reshape,
 )
 from triptych.spec.layers.convolution import same_amounts
 
@@ -146,6 +150,15 @@ def test_pool_has_torchs_size_and_no_empty_window(size, window, stride, padding,
         (Add(), ((4, 3), (4, 3), (4, 3)), (4, 3)),
         (Concatenate(), ((4, 3), (4, 5), (4, 1)), (4, 9)),
         (Dueling(), ((1,), (6,)), (6,)),
+        (Multiply(), ((4, 3), (4, 3), (4, 3)), (4, 3)),
+        (Multiply(), ((1, 1, 5), (4, 3, 5)), (4, 3, 5)),
+        (Multiply(), ((4, 1), (1, 3)), (4, 3)),
+        (Reshape((2, 6)), ((4, 3),), (2, 6)),
+        (Reshape((12,)), ((4, 3),), (12,)),
+        (Permute((1, 0)), ((4, 3),), (3, 4)),
+        (Permute((2, 0, 1)), ((4, 3, 5),), (5, 4, 3)),
+        (Permute((0,)), ((7,),), (7,)),
+        (Pad(((1, 0), (2, 3))), ((4, 3, 5),), (5, 8, 5)),
     ],
 )
 def test_other_layers(layer, inputs, output):
@@ -204,6 +217,16 @@ def test_parameters_of_each_layer():
         (Add(), ((3,), (4,)), "add takes equal shapes but got 3, 4"),
         (Concatenate(), ((2, 3), (3, 3)), "differ in the last axis only but got 2x3, 3x3"),
         (Dueling(), ((2,), (6,)), "value 1 and advantage"),
+        (Multiply(), ((2, 3), (2, 4)), "equal or 1 along every axis but got 2x3, 2x4"),
+        (Multiply(), ((2, 3), (3,)), "equal or 1 along every axis but got 2x3, 3"),
+        (Reshape((2, 5)), ((4, 3),), "reshape 2x5 holds 10 numbers but its input 4x3 has 12"),
+        (Reshape(()), ((1,),), r"reshape \(\) holds"),
+        (Reshape((-3, -4)), ((4, 3),), "reshape -3x-4 holds"),
+        (Permute((1, 0)), ((4, 3, 5),), "permute 1,0 must name each of the 3 axes of its input"),
+        (Permute((0, 0)), ((4, 3),), "must name each of the 2 axes of its input 4x3 once"),
+        (Permute((1, 2)), ((4, 3),), "counted from 0 without the batch"),
+        (Pad(((1, 0), (2, 3))), ((4, 3),), "pad takes .height, width, channels."),
+        (Pad(((1, 0), (-1, 3))), ((4, 3, 5),), "amounts must be 0 or more"),
     ],
 )
 def test_sizes_that_do_not_fit(layer, inputs, says):

@@ -103,6 +103,16 @@ def test_branches_show_the_larger_field():
     assert seen["after"] == (7, 5)
 
 
+def test_a_shared_layer_counts_once_and_moved_axes_are_no_window():
+    graph = {"input": "6x6x2", "a": "conv 2 3x3 pad same", "b": "shares a", "c": "pad 1"}
+    network = parse(graph | {"d": "permute 1,0,2", "e": "reshape 128", "f": "dense 2"})
+    rows = {row["name"]: row for row in table.rows(network)}
+    assert [rows[name]["parameters"] for name in "abf"] == [38, 0, 258]
+    assert sum(row["parameters"] for row in rows.values()) == network.parameter_count
+    seen = [rows[name]["receptive_field"] for name in "abcdef"]
+    assert seen == [[3, 3], [5, 5], [5, 5], None, None, [6, 6]]
+
+
 def test_rows():
     rows = table.rows(parse("9x8x2 -> conv 4 3x2/2 relu -> flatten -> batch_norm -> dense 5"))
     assert [row["name"] for row in rows] == [

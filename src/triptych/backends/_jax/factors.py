@@ -26,7 +26,9 @@ def read(learner: JaxLearner) -> dict[str, Any]:
     model = learner.model
     for name, owner, inputs in model.wiring:
         module = getattr(model, owner)
-        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), unknown)(module)
+        own: dict[str, Any] = {"inputs": list(inputs)}
+        own |= _LAYERS.get(type(module), unknown)(module)
+        own |= {"shares": owner} if owner != name else {}
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{k}": item for k, item in _optimizer(learner.optimizer).items()}

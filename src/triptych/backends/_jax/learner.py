@@ -23,8 +23,9 @@ from triptych.backends._jax import factors, rules, source
 from triptych.backends._jax.layouts import HOMES
 from triptych.backends._jax.model import Model
 from triptych.backends._jax.namespace import JaxNamespace
-from triptych.backends.base import BaseLearner, NativeBackend
+from triptych.backends.base import BaseLearner
 from triptych.backends.layout import Home
+from triptych.backends.offering import NativeBackend
 from triptych.backends.protocol import Batch, DType, Objective
 from triptych.spec.network import Network
 from triptych.spec.rules import Rule
@@ -44,7 +45,8 @@ class Program:
     def __init__(
         self, network: Network, objective: Objective | None, rule: Rule | None, dtype: DType
     ) -> None:
-        self.objective = objective
+        self.objective, self.last = objective, network.output.name
+        self.nodes = {node.name: node.layer.kind for node in network.nodes}
         self.graph, self.trained, self.rest = nnx.split(Model(network, dtype), nnx.Param, ...)
         self.optimizer = rules.build(rule) if rule else None
         self.forward = jax.jit(self._run)
@@ -71,15 +73,22 @@ class Program:
         assert self.objective is not None
         model = nnx.merge(self.graph, trained, rest)
         still = nnx.merge(self.graph, trained, rest)
-        outputs = {}
+        read = getattr(self.objective, "params", ())
+        outputs = {name: self._array(trained, name) for name in read}
         for item in self.objective.evaluations:
             if item.gradient:
-                outputs[item.name] = model(inputs[item.input], True, inputs)
+                values = model.all_outputs(inputs[item.input], True, inputs)
             else:
                 chosen = still if item.network == "online" else nnx.merge(self.graph, *targets)
-                outputs[item.name] = XP.stop_gradient(chosen(inputs[item.input]))
+                values = jax.lax.stop_gradient(chosen.all_outputs(inputs[item.input]))
+            outputs[item.name] = values[self.last]
+            outputs |= {f"{item.name}/{node}": values[node] for node in item.nodes}
         loss = self.objective.loss(XP, outputs, inputs)
         return loss, _plain(nnx.split(model, nnx.Param, ...)[2])
+
+    def _array(self, trained: Tree, name: str) -> Array:
+        node, local = name.rsplit("/", 1)
+        return trained[node][HOMES[self.nodes[node]][local].attribute]
 
     def _change(self, trained: Tree, slots: Any, grads: Tree, rate: Any) -> tuple[Tree, Any]:
         """Return params and slots after one update."""
@@ -111,7 +120,7 @@ class JaxLearner(BaseLearner):
 
     def _build(self) -> None:
         # The rate comes from the host at every update and is no part of the program.
-        rule = replace(self.rule, rate=Constant(0.0)) if self.rule else None
+        rule = replace(self.native_rule, rate=Constant(0.0)) if self.native_rule else None
         self.program = program(self.network, self.objective, rule, self.dtype)  # type: ignore[arg-type]
         self.optimizer = self.program.optimizer
         self.trained: Tree = _copy(_plain(self.program.trained))

@@ -36,6 +36,10 @@ class JaxNamespace:
         """x * x."""
         return jnp.square(x)
 
+    def log(self, x: Array) -> Array:
+        """Natural logarithm."""
+        return jnp.log(x)
+
     def where(self, condition: Array, x: Any, y: Any) -> Array:
         """x where the condition holds, else y."""
         return jnp.where(condition, x, y)

@@ -157,6 +157,10 @@ def _dropout(site: Site, args: Sequence[str]) -> Step:
     return Step(call, "the mask is JAX's own draw")
 
 
+def _pad(site: Site, args: Sequence[str]) -> Step:
+    return Step(f"jnp.pad({args[0]}, {((0, 0), *site.layer.amounts, (0, 0))})")
+
+
 _APPLY: dict[str, Apply] = {
     "rescale": sourcing.rescale,
     "conv": named("{layer}({x})"),
@@ -170,6 +174,10 @@ _APPLY: dict[str, Apply] = {
     "dropout": _dropout,
     "embedding": named("{layer}({x})"),
     "add": lambda s, a: Step(" + ".join(a)),
+    "multiply": lambda s, a: Step(" * ".join(a)),
+    "reshape": lambda s, a: Step(f"{a[0]}.reshape{(-1, *s.layer.size)}"),
+    "permute": lambda s, a: Step(f"{a[0]}.transpose{sourcing.batched(s.layer.axes)}"),
+    "pad": _pad,
     "concatenate": lambda s, a: Step(f"jnp.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(axis=-1, keepdims=True)"),
     **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),

@@ -27,6 +27,7 @@ def read(learner: KerasLearner) -> dict[str, Any]:
         layer = learner.model.get_layer(owner)
         own = _LAYERS.get(type(layer), unknown)(layer)
         own["inputs"] = [names[source] for source in _sources(layer, place)]
+        own |= {"shares": owner} if owner != name else {}
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": v for key, v in learner.optimizer.constants.items()}

@@ -14,8 +14,9 @@ from triptych.backends._keras import factors, model, rules, source
 from triptych.backends._keras.layers import Dropout
 from triptych.backends._keras.layouts import HOMES
 from triptych.backends._keras.namespace import TensorFlowNamespace
-from triptych.backends.base import BaseLearner, NativeBackend
+from triptych.backends.base import BaseLearner
 from triptych.backends.layout import Home, join
+from triptych.backends.offering import NativeBackend
 from triptych.backends.protocol import Batch
 
 XP = TensorFlowNamespace()
@@ -36,7 +37,7 @@ class KerasLearner(BaseLearner):
             self._variable(node, attribute, "online") for node, attribute in self.natives
         ]
         self.optimizer = (
-            rules.build(self.rule, self.trained, self.dtype) if self.rule is not None else None
+            rules.build(self.native_rule, self.trained, self.dtype) if self.native_rule else None
         )
         self._compiled_forward = {
             name: tf.function(lambda x, m=item: m(x, training=False))
@@ -61,6 +62,11 @@ class KerasLearner(BaseLearner):
 
     def _variable(self, node: str, attribute: str, network: str) -> Any:
         return attrgetter(attribute)(self.models[network].get_layer(node))
+
+    def _weight(self, name: str) -> Any:
+        """An array that the objective reads, with its gradient."""
+        node, home = self._home(name)
+        return home.piece(self._variable(node, home.attribute, "online").value)
 
     def _pieces(self, arrays: Sequence[Any]) -> dict[str, Any]:
         """One array per trained variable -> their parts by canonical name."""
@@ -95,10 +101,17 @@ class KerasLearner(BaseLearner):
         """Run the forward passes that the objective asks for, and the objective."""
         assert self.objective is not None
         self._set_masks(inputs)
-        outputs = {}
+        outputs = {name: self._weight(name) for name in self._read_params()}
         for item in self._passes():
-            value = self.models[item.network](inputs[item.input], training=item.gradient)
-            outputs[item.name] = value if item.gradient else tf.stop_gradient(value)
+            # All nodes' outputs are asked for only where some are read: target networks have none.
+            if item.nodes:
+                values = self.layers(inputs[item.input], training=item.gradient)
+            else:
+                last = self.models[item.network](inputs[item.input], training=item.gradient)
+                values = {self.network.output.name: last}
+            found = self._results(item, values)
+            keep = tf.identity if item.gradient else tf.stop_gradient
+            outputs |= {name: keep(value) for name, value in found.items()}
         self._set_masks({})
         return self.objective.loss(XP, outputs, inputs)
 

@@ -47,8 +47,8 @@ def _make(network: Network, node: Node, dtype: str) -> Any:
 class Ordered(keras.Model):
     """A functional model that runs its layers in the order of the network's nodes.
 
-    Keras orders them by their distance from the output, the later of two siblings first; a batch
-    normalisation that stands at two places would move its running statistics in that order.
+    Keras runs them as it finds them walking back from the output; a batch normalisation that stands
+    at two places would move its running statistics in that order.
     """
 
     def __init__(self, network: Network, **options: Any) -> None:
@@ -58,7 +58,8 @@ class Ordered(keras.Model):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the output of the last node."""
         network = self.network
-        values: dict[str, Any] = {network.input.name: inputs}
+        start = keras.ops.cast(inputs, self.inputs[0].dtype)
+        values: dict[str, Any] = {network.input.name: start}
         for node in network.nodes[1:]:
             taken = [values[name] for name in node.inputs]
             layer = self.get_layer(node.owner)

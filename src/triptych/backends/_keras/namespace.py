@@ -34,6 +34,10 @@ class TensorFlowNamespace:
         """x * x."""
         return tf.square(x)
 
+    def log(self, x: Any) -> Any:
+        """Natural logarithm."""
+        return tf.math.log(x)
+
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         """x where the condition holds, else y."""
         kind = next(item.dtype for item in (x, y) if tf.is_tensor(item))

@@ -243,6 +243,21 @@ def _dueling(site: Site, args: Sequence[str]) -> Step:
     return Step(f"{value} + {advantage} - ops.mean({advantage}, axis=-1, keepdims=True)")
 
 
+def _permute(site: Site, args: Sequence[str]) -> Step:
+    dims = sourcing.batched(site.layer.axes)[1:]
+    made = _made(f"Permute({dims}")(site, args).expression
+    return Step(made, "Keras counts axes from 1, the batch left out")
+
+
+def _zero_padding(site: Site, args: Sequence[str]) -> Step:
+    return _made(f"ZeroPadding2D({site.layer.amounts}")(site, args)
+
+
+def _batch_norm_call(site: Site, args: Sequence[str]) -> Step:
+    note = "in training Keras may move its statistics in another order" if site.node.shares else ""
+    return Step(f"{site.callee}({args[0]})", note)
+
+
 _APPLY: dict[str, Apply] = {
     "rescale": sourcing.rescale,
     "conv": _apply_conv,
@@ -251,11 +266,15 @@ _APPLY: dict[str, Apply] = {
     "flatten": _made('Flatten("channels_last"'),
     "max_pool": _max_pool,
     "average_pool": _average_pool,
-    "batch_norm": named("{layer}({x})"),
+    "batch_norm": _batch_norm_call,
     "layer_norm": named("{layer}({x})"),
     "dropout": lambda s, a: Step(f"{s.callee}({a[0]})", "the mask is Keras' own draw"),
     "embedding": named("{layer}({x})"),
     "add": lambda s, a: Step(" + ".join(a)),
+    "multiply": lambda s, a: Step(" * ".join(a)),
+    "reshape": lambda s, a: _made(f"Reshape({s.layer.size}")(s, a),
+    "permute": _permute,
+    "pad": _zero_padding,
     "concatenate": lambda s, a: Step(f"ops.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": _dueling,
     **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),

@@ -18,6 +18,7 @@ def read(learner: NumpyLearner) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node in network.nodes[1:]:
         own = {"inputs": list(node.inputs), "kind": node.layer.kind}
+        own |= {"shares": node.shares} if node.shares else {}
         own |= node.layer.factors(*network.input_shapes(node))
         found |= {f"{node.name}.{factor}": value for factor, value in own.items()}
     if learner.rule is not None:

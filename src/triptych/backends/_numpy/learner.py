@@ -11,8 +11,9 @@ from triptych.backends._numpy import differences, factors, rules, source
 from triptych.backends._numpy.layouts import HOMES
 from triptych.backends._numpy.model import Model, run, step
 from triptych.backends._numpy.namespace import NumpyNamespace, Replay
-from triptych.backends.base import BaseLearner, NativeBackend
+from triptych.backends.base import BaseLearner
 from triptych.backends.layout import Home
+from triptych.backends.offering import NativeBackend
 from triptych.backends.protocol import Batch
 from triptych.errors import Unsupported
 from triptych.spec.randomness import get_state, set_state
@@ -45,7 +46,9 @@ class NumpyLearner(BaseLearner):
         self.models = {"online": Model(self.network)}
         if self.has_target:
             self.models["target"] = Model(self.network)
-        self.slot_arrays = rules.start(self.rule, self._trained()) if self.rule else {}
+        self.slot_arrays = (
+            rules.start(self.native_rule, self._trained()) if self.native_rule else {}
+        )
 
     @property
     def model(self) -> Model:
@@ -68,25 +71,28 @@ class NumpyLearner(BaseLearner):
     def _held(self, inputs: Batch) -> Arrays:
         """The outputs that are constants to the gradient, in inference mode."""
         assert self.objective is not None
-        return {
-            item.name: self.models[item.network](inputs[item.input])
-            for item in self.objective.evaluations
-            if not item.gradient
-        }
+        found: Arrays = {}
+        for item in self.objective.evaluations:
+            if not item.gradient:
+                model = self.models[item.network]
+                found |= self._results(
+                    item, run(self.network, model.arrays, inputs[item.input], False, {})[0]
+                )
+        return found
 
     def _objective(
         self, arrays: Arrays, inputs: Batch, held: Mapping[str, np.ndarray], xp: NumpyNamespace
     ) -> tuple[float, Arrays]:
         """Return the loss at these arrays, and the running statistics it moved."""
         assert self.objective is not None
-        outputs = dict(held)
+        outputs = dict(held) | {name: arrays[name] for name in self._read_params()}
         statistics: Arrays = {}
         for item in self.objective.evaluations:
             if item.gradient:
                 values, moved = run(
                     self.network, arrays | statistics, inputs[item.input], True, inputs
                 )
-                outputs[item.name] = values[self.network.output.name]
+                outputs |= self._results(item, values)
                 statistics |= moved
         return float(self.objective.loss(xp, outputs, inputs)), statistics
 

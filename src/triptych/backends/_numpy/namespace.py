@@ -38,6 +38,10 @@ class NumpyNamespace:
         """x * x."""
         return np.square(x)
 
+    def log(self, x: Array) -> Any:
+        """Natural logarithm."""
+        return np.log(x)
+
     def where(self, condition: Array, x: Any, y: Any) -> Any:
         """x where the condition holds, else y."""
         return np.where(condition, x, y)

@@ -78,7 +78,7 @@ _FUNCTIONS = {
 def apply(site: Site, args: Sequence[str]) -> Step:
     """``lstm(x, params, "lstm1", 16, bend=np.tanh, ..., sequences=True)``."""
     layer = site.layer
-    own = f'{args[0]}, params, "{site.node.name}", {layer.units}'
+    own = f'{args[0]}, params, "{site.node.owner}", {layer.units}'
     options = recurrent_options(layer, _FUNCTIONS, "bend", "gate", "mask", "reverse", "reset_after")
     sequences = ", sequences=True" if layer.sequences else ""
     return Step(f"{layer.kind}({own}, {options}{sequences})")

@@ -140,7 +140,7 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
 
 
 def _param(site: Site, local: str) -> str:
-    return f'params["{site.node.name}/{local}"]'
+    return f'params["{site.node.owner}/{local}"]'
 
 
 def _bias(site: Site) -> str:
@@ -208,6 +208,10 @@ _APPLY: dict[str, Apply] = {
     "dropout": lambda s, a: Step(a[0], f"{s.node.name} acts in training only"),
     "embedding": lambda s, a: Step(f"{_param(s, 'kernel')}[{a[0]}]"),
     "add": lambda s, a: Step(" + ".join(a)),
+    "multiply": lambda s, a: Step(" * ".join(a)),
+    "reshape": lambda s, a: Step(f"{a[0]}.reshape{(-1, *s.layer.size)}"),
+    "permute": lambda s, a: Step(f"{a[0]}.transpose{sourcing.batched(s.layer.axes)}"),
+    "pad": lambda s, a: Step(f"pad_image({a[0]}, {s.layer.amounts})"),
     "concatenate": lambda s, a: Step(f"np.concatenate(({', '.join(a)}), axis=-1)"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(axis=-1, keepdims=True)"),
     **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),

@@ -25,7 +25,9 @@ def read(learner: TorchLearner) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, owner, inputs in learner.model.wiring:
         module = learner.model.get_submodule(owner)
-        own = {"inputs": list(inputs)} | _LAYERS.get(type(module), unknown)(module)
+        own: dict[str, Any] = {"inputs": list(inputs)}
+        own |= _LAYERS.get(type(module), unknown)(module)
+        own |= {"shares": owner} if owner != name else {}
         found |= {f"{name}.{factor}": value for factor, value in own.items()}
     if learner.optimizer is not None:
         found |= {f"optimizer.{key}": item for key, item in _optimizer(learner.optimizer).items()}

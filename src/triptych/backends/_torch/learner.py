@@ -14,8 +14,9 @@ from triptych.backends._torch import factors, rules, source
 from triptych.backends._torch.layouts import HOMES
 from triptych.backends._torch.model import Model
 from triptych.backends._torch.namespace import TorchNamespace
-from triptych.backends.base import BaseLearner, NativeBackend
+from triptych.backends.base import BaseLearner
 from triptych.backends.layout import Home, join
+from triptych.backends.offering import NativeBackend
 from triptych.backends.protocol import Batch
 
 XP = TorchNamespace()
@@ -35,7 +36,7 @@ class TorchLearner(BaseLearner):
         self.trained: list[nn.Parameter] = [
             getattr(self.model.get_submodule(node), attribute) for node, attribute in self.natives
         ]
-        self.optimizer = rules.build(self.rule, self.trained) if self.rule else None
+        self.optimizer = rules.build(self.native_rule, self.trained) if self.native_rule else None
 
     @property
     def model(self) -> Model:
@@ -94,12 +95,13 @@ class TorchLearner(BaseLearner):
     def _objective(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """Run the forward passes that the objective asks for, and the objective."""
         assert self.objective is not None
-        outputs = {}
+        outputs = {name: self._array(*self._home(name), "online") for name in self._read_params()}
         for item in self._passes():
             model = self.models[item.network]
             with torch.set_grad_enabled(item.gradient):
                 model.train(item.gradient)
-                outputs[item.name] = model(tensors[item.input], tensors if item.gradient else None)
+                masks = tensors if item.gradient else None
+                outputs |= self._results(item, model.all_outputs(tensors[item.input], masks))
                 model.eval()
         loss: Tensor = self.objective.loss(XP, outputs, tensors)
         return loss

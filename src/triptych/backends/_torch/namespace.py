@@ -35,6 +35,10 @@ class TorchNamespace:
         """x * x."""
         return x.square()
 
+    def log(self, x: Tensor) -> Tensor:
+        """Natural logarithm."""
+        return x.log()
+
     def where(self, condition: Tensor, x: Any, y: Any) -> Tensor:
         """x where the condition holds, else y."""
         return torch.where(condition, x, y)

@@ -218,6 +218,30 @@ def _flatten(site: Site, args: Sequence[str]) -> Step:
     return Step(f"{args[0]}.{_LAST}.flatten(1)", "in the order height, width, channels")
 
 
+def _reshape(site: Site, args: Sequence[str]) -> Step:
+    size = site.layer.size
+    before = f".{_LAST}" if _first(site, len(site.inputs[0])) else ""
+    after = f".{_FIRST}" if _first(site, len(size)) else ""
+    note = "in the order height, width, channels" if before or after else ""
+    return Step(f"{args[0]}{before}.reshape{(-1, *size)}{after}", note)
+
+
+def _permute(site: Site, args: Sequence[str]) -> Step:
+    axes = sourcing.batched(site.layer.axes)
+    planar = _first(site, len(axes) - 1)
+    native = (0, 3, 1, 2) if planar else tuple(range(len(axes)))
+    turn = tuple(native.index(axes[axis]) for axis in native)
+    note = f"height, width, channels in the order {site.layer.axes}" if planar else ""
+    return Step(f"{args[0]}.permute{turn}", note)
+
+
+def _pad(site: Site, args: Sequence[str]) -> Step:
+    amounts = _edges(site.layer.amounts)
+    if site.planar:
+        return Step(f"F.pad({args[0]}, {amounts})", _PAD_COMMENT)
+    return Step(f"F.pad({args[0]}, {(0, 0, *amounts)})", "F.pad counts from the last axis")
+
+
 def _axis(site: Site) -> int:
     return 1 if _first(site, len(site.output)) else -1
 
@@ -240,6 +264,10 @@ _APPLY: dict[str, Apply] = {
     "dropout": lambda s, a: Step(f"{s.callee}({a[0]})", "the mask is PyTorch's own draw"),
     "embedding": _embedding,
     "add": lambda s, a: Step(" + ".join(a)),
+    "multiply": lambda s, a: Step(" * ".join(a)),
+    "reshape": _reshape,
+    "permute": _permute,
+    "pad": _pad,
     "concatenate": lambda s, a: Step(f"torch.cat(({', '.join(a)}), dim={_axis(s)})"),
     "dueling": lambda s, a: Step(f"{a[0]} + {a[1]} - {a[1]}.mean(dim=-1, keepdim=True)"),
     **dict.fromkeys(("elman", "lstm", "gru"), recurrent_source.apply),

@@ -12,6 +12,7 @@ from typing import Any
 
 from triptych.engines.setup import header_of, recipe_of
 from triptych.runs.folder import RunFolder
+from triptych.spec.algorithms import DQN
 from triptych.spec.layers import Activation, Input, Layer
 from triptych.spec.network import Network, Node
 from triptych.spec.objective import Objective
@@ -25,6 +26,7 @@ _LOSSES = {
     "td_squared": "squared",
     "squared_error": "squared",
     "td_huber": "huber",
+    "sparse_autoencoder": "squared",
     "cross_entropy": "cross_entropy",
 }
 """What an objective does with its errors, in the words of ``probing/losses.py``."""
@@ -38,14 +40,15 @@ def of_recipe(recipe: Recipe, budget: str | None = None) -> Factors:
     found |= _initial_factors(recipe, names)
     found |= of_rule(recipe.optimizer) | _loss_factors(recipe.objective)
     found |= _plain(asdict(recipe.algorithm), "algorithm")
-    found["algorithm.exploration"] = _schedule(recipe.algorithm.exploration)
+    if isinstance(recipe.algorithm, DQN):
+        found["algorithm.exploration"] = _schedule(recipe.algorithm.exploration)
     return found | _plain(asdict(recipe.budget_named(budget)), "budget")
 
 
 def of_run(folder: RunFolder) -> Factors:
     """Return the factors of a run: its recipe's, and how it was begun."""
     header = header_of(folder)
-    own = {"backend": header.backend, "seed": header.seed, "dtype": header.dtype}
+    own = {"backend": folder.trained_by, "seed": header.seed, "dtype": header.dtype}
     versions = folder.header.get("versions")
     named = versions.items() if isinstance(versions, Mapping) else ()
     return (

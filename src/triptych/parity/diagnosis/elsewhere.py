@@ -30,7 +30,12 @@ def of_pairs(
         pairs: records of two backends in one type, float64 before float32.
         verdicts: of all pairs.
         show: whether to draw progress bars.
+
+    None where the rule searches: no hypothesis here is about such a rule, nor about an objective
+    that reads params.
     """
+    if subject.rule.searches:
+        return []
     red = {(v.pair, v.dtype) for v in verdicts if not v.passed and v.rung <= 6}
     chosen: dict[str, Pair] = {}
     for left, right in sorted(pairs, key=lambda pair: pair[0].dtype, reverse=True):

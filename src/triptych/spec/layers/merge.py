@@ -25,9 +25,9 @@ class Add(Layer):
 
 @dataclass(frozen=True)
 class Multiply(Layer):
-    """The product of two or more inputs; an axis of size 1 is repeated, as gates over channels are.
+    """The product of two or more inputs; an axis of size 1 is repeated, as a gate's is.
 
-    Source: squeeze and excitation, Hu et al. 2018: (height, width, channels) times (1, 1, channels).
+    Source: squeeze and excitation, Hu et al. 2018: (height, width, channels) by (1, 1, channels).
     """
 
     kind: ClassVar[str] = "multiply"

@@ -19,7 +19,7 @@ class Reshape(Layer):
     """The same numbers in the same order (the last axis fastest) under other axes."""
 
     kind: ClassVar[str] = "reshape"
-    size: Shape = ()
+    size: Shape
 
     def shape(self, *inputs: Shape) -> Shape:
         """(...) -> size, with as many numbers."""
@@ -43,13 +43,14 @@ class Permute(Layer):
     """
 
     kind: ClassVar[str] = "permute"
-    axes: tuple[int, ...] = ()
+    axes: tuple[int, ...]
 
     def shape(self, *inputs: Shape) -> Shape:
         """(a, b, c) -> the same sizes in the new order."""
         if sorted(self.axes) != list(range(len(inputs[0]))):
+            axes = ",".join(map(str, self.axes))
             raise NetworkError(
-                f"permute {self.axes} must name each of the {len(inputs[0])} axes of its input "
+                f"permute {axes} must name each of the {len(inputs[0])} axes of its input "
                 f"{show(inputs[0])} once, counted from 0 without the batch"
             )
         return tuple(inputs[0][axis] for axis in self.axes)
@@ -64,7 +65,7 @@ class Pad(Layer):
     """Zeros around (height, width): ``amounts`` are ((top, bottom), (left, right)) in pixels."""
 
     kind: ClassVar[str] = "pad"
-    amounts: Amounts = ((0, 0), (0, 0))
+    amounts: Amounts
 
     def shape(self, *inputs: Shape) -> Shape:
         """(height, width, channels) -> larger height and width."""

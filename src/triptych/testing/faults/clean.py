@@ -64,7 +64,7 @@ def _middle(rng: np.random.Generator) -> dict[str, str]:
     if rng.random() < 0.5:
         nodes["second"] = "conv 4 3x3 pad same dilation 2"
         nodes["third"] = "conv 4 1x1 <- bent"
-        nodes["joined"] = str(rng.choice(["add", "concatenate"])) + " <- second, third"
+        nodes["joined"] = str(rng.choice(["add", "concatenate", "multiply"])) + " <- second, third"
     if rng.random() < 0.5:
         nodes["pool"] = str(rng.choice(["average_pool 2x2", "average_pool 3x2/1 pad same"]))
     if rng.random() < 0.3:
