@@ -32,9 +32,9 @@ def lenet():
     return keras.Sequential([
         keras.Input((28, 28, 1)),
         layers.Conv2D(6, 5, padding="same", activation="tanh"),
-        layers.AveragePooling2D(),
+        layers.AveragePooling2D(2),
         layers.Conv2D(16, 5, activation="tanh"),
-        layers.AveragePooling2D(),
+        layers.AveragePooling2D(2),
         layers.Flatten(),
         layers.Dense(120, activation="tanh"),
         layers.Dense(84, activation="tanh"),
@@ -69,7 +69,7 @@ def vgg11():
             x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
             x = layers.BatchNormalization(epsilon=1e-5, momentum=0.9)(x)
             x = layers.ReLU()(x)
-        x = layers.MaxPooling2D()(x)
+        x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)
     for _ in range(2):
         x = layers.Dropout(0.5)(layers.Dense(64, activation="relu")(x))
@@ -99,7 +99,7 @@ def resnet18():
     for place, width in enumerate((8, 16, 32, 64)):
         for stride in (1 if place == 0 else 2, 1):
             x = block(x, width, stride)
-    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
 
 
 def mobilenet_v2():

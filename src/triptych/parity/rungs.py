@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from triptych.parity.measures import distance, ratio, relative
-from triptych.parity.record import Record, State, gaps
+from triptych.parity.record import SHORT, Record, State, gaps
 from triptych.parity.subject import Subject
 from triptych.spec import ladder
 from triptych.spec.rules import SCG
@@ -33,6 +33,8 @@ BOUNDS: dict[str, dict[str, float]] = {
 _FLOOR = {"float64": 1e-2, "float32": 1e-1}
 """A gradient is measured against its own largest entry, or this share of the largest of all:
 one that should cancel to zero (a bias before batch normalisation) is rounding alone."""
+_ROUNDINGS = 10.0
+"""By how many roundings the gradients of two frameworks differ, summed over a few hundred examples."""
 _ZERO = 1e-4
 """A float32 gradient this much smaller than the largest of all may be rounding alone."""
 
@@ -157,7 +159,8 @@ def step(subject: Subject, left: Record, right: Record) -> Verdict:
     found: dict[str, float] = {}
     for label in ("1", "50", "scheduled"):
         if label in left.states:
-            when = {"1": " after 1", "50": " after 50", "scheduled": " after 50 scheduled"}[label]
+            late = f" after {min(SHORT, subject.lockstep)}"
+            when = {"1": " after 1", "50": late, "scheduled": f" after {SHORT} scheduled"}[label]
             for name, gap in _apart(subject, left, right, label).items():
                 found[name + when] = gap
     return _first(5, left, right, found, bound)
@@ -225,7 +228,7 @@ def _apart_in_envelopes(
         envelope = math.hypot(*(_envelope(left, right, label, f"{n}:{slot}") for n in names))
         size = distance(arrays, {name: np.zeros_like(x) for name, x in arrays.items()}, names)
         share = max(BOUNDS["gradients"][left.dtype], _magnified(subject, left))
-        yard = max(_roundings(subject) * envelope, share * size)
+        yard = max(_roundings(subject, left) * envelope, share * size)
         far = _farthest(arrays, others, names)
         found[f"{far} ({slot})"] = ratio(distance(arrays, others, names), yard)
     return found
@@ -246,23 +249,24 @@ def _yard(
     """
     share = max(BOUNDS["outputs"][left.dtype], _magnified(subject, left))
     envelope = math.hypot(*(_envelope(left, right, label, name) for name in names))
-    return max(_roundings(subject) * envelope, share * travelled)
+    return max(_roundings(subject, left) * envelope, share * travelled)
 
 
-def _roundings(subject: Subject) -> float:
-    """How many last-bit changes two frameworks' gradients are apart, where that is what counts.
+def _roundings(subject: Subject, record: Record) -> float:
+    """How many envelopes two frameworks' gradients are apart, where differences of them count.
 
-    A rule that searches lives on the difference of two gradients, which other frameworks sum over
-    the examples in another order: about ten roundings, where the envelope is one.
+    A rule that searches in float64 lives on gradients that frameworks sum in other orders over all
+    examples, about ten roundings, where the envelope is one. In float32 the points it looks at are
+    rounded worse than that, in all frameworks alike.
     """
-    return 10.0 if subject.rule.searches else 1.0
+    return _ROUNDINGS if subject.rule.searches and record.dtype == "float64" else 1.0
 
 
 def _magnified(subject: Subject, record: Record) -> float:
     """The error of one step of a rule that searches: such gradients divided by sigma."""
     if not isinstance(subject.rule, SCG):
         return 0.0
-    return _roundings(subject) * float(np.finfo(record.dtype).eps) / subject.rule.sigma
+    return _ROUNDINGS * float(np.finfo(record.dtype).eps) / subject.rule.sigma
 
 
 def _noise(subject: Subject, left: Record, right: Record, label: str) -> set[str]:
@@ -276,7 +280,9 @@ def _noise(subject: Subject, left: Record, right: Record, label: str) -> set[str
     """
     if left.dtype == "float32":
         return _next_to_nothing(left, right)
-    if subject.by_envelope(left.dtype) or not any(label in record.envelope for record in (left, right)):
+    if subject.by_envelope(left.dtype) or not any(
+        label in record.envelope for record in (left, right)
+    ):
         return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()

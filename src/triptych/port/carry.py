@@ -174,14 +174,22 @@ def _put_in_place(folder: Path, out: Path, written: list[Path], done: Ported, wh
             (folder / f"{stem}{name}").write_text(json.dumps(data, indent=2) + "\n")
         for leftover in folder.glob("**/__pycache__"):
             shutil.rmtree(leftover)
+        _open_to_others(folder)
         if whole:
             if out.is_dir():
                 shutil.rmtree(out)
             os.replace(folder, out)
-            folder.mkdir()
             return
         for path in sorted(folder.iterdir()):
             place = out.parent / path.name
             if place.is_dir():
                 shutil.rmtree(place)
             os.replace(path, place)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Give files and folders the rights that new ones have here; temporary ones are private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

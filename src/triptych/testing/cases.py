@@ -135,9 +135,13 @@ _NETWORKS: dict[str, Any] = {
     },
     # Merged in another order than written: Keras by itself would run the second norm first.
     "shared": {
-        **{"input": "6", "a": "dense 3", "norm": "batch_norm keep 0.7 tanh", "b": "dense 6"},
+        **{"input": "6", "a": "dense 3", "norm": "batch_norm keep 0.7 tanh"},
         **{"other": "dense 6 gelu <- input", "again": "shares a", "renorm": "shares norm sigmoid"},
-        **{"both": "multiply <- renorm, norm", "all": "concatenate <- both, b", "head": "dense 2"},
+        **{
+            "both": "multiply <- renorm, norm",
+            "all": "concatenate <- both, other",
+            "head": "dense 2",
+        },
     },
     "activations": _fan("5", "dense 3", (*_SMOOTH, *_CORNERED), "dense 2"),
 }

@@ -86,7 +86,7 @@ def _checked(stored: Stored, name: str) -> Stored:
     return Stored(arrays, stored.metadata, (*stored.notes, *note))
 
 
-# --- safetensors ------------------------------------------------------------------------------------
+# --- safetensors ---------------------------------------------------------------------------------
 
 
 def _safetensors(path: Path) -> Stored:
@@ -94,7 +94,7 @@ def _safetensors(path: Path) -> Stored:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {words(name): _tensor(file, name, path) for name in file.keys()}
+            arrays = {words(name): _tensor(file, name, path) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, OverflowError) as error:
         raise PortError(
             f"{path.name}: is no whole safetensors file: {in_one_line(error)}"
@@ -119,7 +119,7 @@ def write_safetensors(
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, path, dict(metadata))
 
 
-# --- msgpack ------------------------------------------------------------------------------------------
+# --- msgpack -------------------------------------------------------------------------------------
 
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
 """Flax' own types in msgpack."""
@@ -139,7 +139,7 @@ def _extension(kind: int, data: bytes) -> Any:
     shape, name, raw = msgpack.unpackb(data, raw=True, strict_map_key=False)
     name = name.decode("ascii")
     dtype = np.dtype(_SMALL.get(name) or name)
-    if dtype.hasobject or dtype.kind == "V" and name not in _SMALL:
+    if dtype.hasobject or (dtype.kind == "V" and name not in _SMALL):
         raise PortError(f"holds an array of type {name!r}, expected numbers")
     shape = tuple(shape)
     if any(not isinstance(size, int) or size < 0 for size in shape):
@@ -210,7 +210,7 @@ WRITERS: dict[str, Callable[..., None]] = {
 """By a main file's ending."""
 
 
-# --- Orbax ------------------------------------------------------------------------------------------
+# --- Orbax ---------------------------------------------------------------------------------------
 
 _ITEMS = ("default", "params", "state", "model", "model_params", "items")
 """Names under which a checkpoint's tree stands in the folder of a step."""

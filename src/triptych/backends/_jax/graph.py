@@ -1,8 +1,8 @@
 """From a Flax model, traced by JAX, to a network of the spec: one program, equation by equation.
 
 The model's main layers stand in the program as equations of their own (``porting_calls.py``); what
-lies between them is JAX's primitives: those that move numbers (``porting_moves.py``) and elementwise
-formulas (``porting_formulas.py``). The model's arrays and files are in ``porting.py``.
+lies between them is JAX's primitives: those that move numbers (``porting_moves.py``) and
+elementwise formulas (``porting_formulas.py``). The model's arrays and files are in ``porting.py``.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class Walk:
             return self._largest(item, where)
         raise self.builder.refuse(where, f"takes {WORDS[item.what]}, which has no canonical form")
 
-    # --- the model's layers ------------------------------------------------------------------------
+    # --- the model's layers ----------------------------------------------------------------------
 
     def layer(self, equation: Any, given: Item) -> list[Item]:
         """Add a main layer of the model's."""
@@ -249,7 +249,7 @@ class Walk:
         self.found[number] = (seen, at)
         return seen
 
-    # --- means, maxima ----------------------------------------------------------------------------
+    # --- means, maxima ---------------------------------------------------------------------------
 
     def sizes(self, item: Part) -> Shape:
         """Return the sizes of the axes that a part is over."""
@@ -286,7 +286,7 @@ class Walk:
 _NOT_THE_USERS = tuple(str(Path(str(own.__file__)).parent) for own in (jax, flax, porting_calls))
 
 
-# --- programs ---------------------------------------------------------------------------------------
+# --- programs ------------------------------------------------------------------------------------
 
 
 def _operands(equation: Any) -> Sequence[Any]:
@@ -317,7 +317,7 @@ def _inner(equation: Any) -> Any:
     return next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
 
 
-_CALLS = frozenset(
-    "jit pjit closed_call core_call custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr "
-    "remat checkpoint remat2".split()
+_CALLS = (
+    *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"),
+    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
 )

@@ -94,7 +94,7 @@ class State:
         return found
 
 
-# --- from live objects and files ----------------------------------------------------------------------
+# --- from live objects and files -----------------------------------------------------------------
 
 
 def read_live(optimizer: Any, given: Rule | None) -> State:
@@ -130,7 +130,7 @@ def by_meaning(
 ) -> State:
     """Return a state from its arrays by path, wherever in a chain the fields stand.
 
-    Without ``scale`` it is told by the places of RMSprop's parts: Optax' alias has the rate between.
+    Without ``scale`` it is told by the places of RMSprop's parts: Optax has the rate between.
     """
     fields: dict[str, dict[str, np.ndarray]] = {}
     homes: dict[str, set[tuple[Any, ...]]] = {}
@@ -174,7 +174,7 @@ def _without_rate(rate: schedules.Schedule) -> float:
     return -1.0 / rate.start
 
 
-# --- rules as text ------------------------------------------------------------------------------------
+# --- rules as text -------------------------------------------------------------------------------
 
 
 def rule_text(rule: Rule) -> str:
@@ -195,7 +195,7 @@ def rule_from(text: str, where: str) -> Rule:
     return rule
 
 
-# --- from a chain to a rule -----------------------------------------------------------------------------
+# --- from a chain to a rule ----------------------------------------------------------------------
 
 
 def rule_of(chain: Any) -> tuple[Rule, float]:
@@ -319,7 +319,7 @@ _RULES: dict[tuple[_Names, _Names], Callable[..., Rule]] = {
 """By the names of a chain's parts before its rate, and behind it."""
 
 
-# --- rates ----------------------------------------------------------------------------------------------
+# --- rates ---------------------------------------------------------------------------------------
 
 
 def _rate(name: str, constants: Mapping[str, Any]) -> schedules.Schedule:

@@ -43,16 +43,24 @@ _CASTS = "the model itself rounds to float32, so that it was compared in float32
 class Module:
     """An NNX module as a function of its arrays, in either type.
 
+    Args:
+        model: the module.
+        place: what it is called in messages.
+        make: makes it for a type; by default a copy whose modules compute in that type.
+
     Attributes:
         arrays: the module's real arrays by their paths, with dots.
     """
 
-    def __init__(self, model: nnx.Module, place: str) -> None:
+    def __init__(
+        self, model: nnx.Module, place: str, make: Callable[[DType], nnx.Module] | None = None
+    ) -> None:
         self.model, self.place = model, place
         self.arrays = real_arrays(model)
         self.own_dtype = np.result_type(np.float32, *self.arrays.values())
         self.modes = porting_calls.modes(model)
-        self._twins = {dtype: _parts(model, dtype) for dtype in DTYPES}
+        twin = make or partial(porting_calls.twin, model)
+        self._twins = {dtype: _parts(twin(dtype), dtype) for dtype in DTYPES}
 
     def run(
         self, trained: Any, rest: Any, x: Any, dtype: DType, training: bool, marked: bool
@@ -104,7 +112,7 @@ class JaxSource:
         notes = (*notes, *(_CASTS,) * read.casts, *_constants(read.origins))
         self.trained = Trained(read.network, params, rule, slots, read.places, notes)
 
-    # --- what it computes -----------------------------------------------------------------------------
+    # --- what it computes ------------------------------------------------------------------------
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return the model's own output in inference mode, canonical layout."""
@@ -175,7 +183,7 @@ def _constants(origins: Mapping[str, Origin]) -> list[str]:
     ]
 
 
-# --- arrays -----------------------------------------------------------------------------------------
+# --- arrays --------------------------------------------------------------------------------------
 
 
 def real_arrays(model: nnx.Module) -> Arrays:
@@ -219,7 +227,7 @@ def trace(module: Module, given: Given) -> graph.Graph:
 
 
 def _parts(model: nnx.Module, dtype: DType) -> tuple[Any, Any, Any]:
-    graph, *states = nnx.split(porting_calls.twin(model, dtype), nnx.Param, ...)
+    graph, *states = nnx.split(model, nnx.Param, ...)
     trees = (nnx.to_pure_dict(state) for state in states)
     trained, rest = (jax.tree.map(partial(_cast, dtype=dtype), tree) for tree in trees)
     return graph, trained, rest
@@ -271,9 +279,12 @@ def _of_network(path: Path, stored: files.Stored, given: Given) -> JaxSource:
     held = porting_matching.contents(stored, [origin.key for origin in native.values()])
     origins, notes = porting_matching.of_network(held.model, network, path.name)
     params = {name: origin.turn(held.model[origin.key]) for name, origin in origins.items()}
-    dtype = np.result_type(np.float32, *params.values())
     arrays = porting_writing.native_arrays(network, params)
-    module = Module(filled(Model(network, dtype), arrays), path.name)
+
+    def make(dtype: Any) -> nnx.Module:
+        return filled(Model(network, dtype), arrays)
+
+    module = Module(make(np.result_type(np.float32, *params.values())), path.name, make)
     output = Value(network.output.name, tuple(range(len(network.shapes[network.output.name]))))
     places = {name.rsplit("/", 1)[0]: origin.key for name, origin in origins.items()}
     read = graph.Graph(network, native, places, Seen(output), {}, False)

@@ -75,7 +75,7 @@ def twin(model: Any, dtype: Any) -> Any:
 
 
 def modes(model: Any) -> dict[str, bool]:
-    """Return the arguments by which a model is told the mode, and whether they mean the opposite."""
+    """Return the arguments that tell a model the mode, and whether they mean the opposite."""
     taken = inspect.signature(type(model).__call__).parameters
     return {name: opposite for name, opposite in MODES.items() if name in taken}
 
@@ -155,7 +155,7 @@ class _Notes:
         return jax.tree.unflatten(tree, MARK.bind(x, *call.outputs, number=number))
 
 
-# --- from a call to a layer ------------------------------------------------------------------------
+# --- from a call to a layer ----------------------------------------------------------------------
 
 _CHANGES = ("mask", "axis_name", "initial_carry", "seq_lengths", "input_dilation")
 """Options that change what a layer computes and have no word in the spec."""

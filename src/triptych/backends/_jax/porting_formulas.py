@@ -66,6 +66,7 @@ class Formula:
     equation: Any
     operands: tuple[Item, ...]
     base: Seen
+    place: str
     settled: Seen | None = None
 
 
@@ -86,10 +87,11 @@ WORDS = {
 }
 """Parts by name, for messages."""
 
-ELEMENTWISE = frozenset(
-    "abs add add_any and ceil clamp copy div eq erf erfc exp exp2 expm1 floor ge gt integer_pow le "
-    "log log1p logistic lt max min mul ne neg not or pow round rsqrt select_n sign sqrt square sub "
-    "tan tanh".split()
+ELEMENTWISE = (
+    *("abs", "add", "add_any", "ceil", "clamp", "copy", "div", "floor", "integer_pow", "max"),
+    *("min", "mul", "neg", "pow", "round", "rsqrt", "select_n", "sign", "sqrt", "square", "sub"),
+    *("and", "eq", "ge", "gt", "le", "lt", "ne", "not", "or"),
+    *("erf", "erfc", "exp", "exp2", "expm1", "log", "log1p", "logistic", "tan", "tanh"),
 )
 
 
@@ -107,8 +109,8 @@ def formula(walk: Walk, equation: Any, given: Sequence[Item]) -> Item:
             raise walk.refuse(equation, f"takes a constant array {shape} that is no layer's own")
     bases = [base for base in dict.fromkeys(map(_base, items)) if base is not None]
     if len(bases) == 1:
-        return Formula(equation, tuple(items), bases[0])
-    return _merge(walk, equation, [walk.settle(item, where) for item in items])
+        return Formula(equation, tuple(items), bases[0], where)
+    return _merge(walk, equation, [walk.settle(item, where) for item in items], where)
 
 
 def settle(walk: Walk, item: Formula) -> Seen:
@@ -118,7 +120,7 @@ def settle(walk: Walk, item: Formula) -> Seen:
         if layers is None:
             item.settled = _apart(walk, item)
         else:
-            item.settled = _chain(walk, item.base, layers, walk.place(item.equation))
+            item.settled = _chain(walk, item.base, layers, item.place)
     return item.settled
 
 
@@ -145,7 +147,7 @@ def _chain(walk: Walk, x: Seen, layers: Sequence[spec.Layer], where: str) -> See
     return replace(x, value=value)
 
 
-# --- values and names -----------------------------------------------------------------------------
+# --- values and names ----------------------------------------------------------------------------
 
 
 def _values(item: Item, grid: np.ndarray) -> np.ndarray:
@@ -205,12 +207,12 @@ def _tidy(number: float, slack: float = 0.0) -> float:
     return float(next(close, number))
 
 
-# --- taking apart -----------------------------------------------------------------------------------
+# --- taking apart --------------------------------------------------------------------------------
 
 
 def _apart(walk: Walk, item: Formula) -> Seen:
     """A formula without a name as what it does to its operands."""
-    name, where = item.equation.primitive.name, walk.place(item.equation)
+    name, where = item.equation.primitive.name, item.place
     varying = [operand for operand in item.operands if not isinstance(operand, Known)]
     if len(varying) == 1:
         operands = [GRID if o is varying[0] else _values(o, GRID) for o in item.operands]
@@ -221,14 +223,14 @@ def _apart(walk: Walk, item: Formula) -> Seen:
     if power and power > 1:
         x = walk.settle(varying[0], where)
         return _add(walk, spec.Multiply(), [x] * power, where)
-    return _merge(walk, item.equation, [walk.settle(operand, where) for operand in varying])
+    return _merge(walk, item.equation, [walk.settle(operand, where) for operand in varying], where)
 
 
-def _merge(walk: Walk, equation: Any, values: Sequence[Seen]) -> Seen:
+def _merge(walk: Walk, equation: Any, values: Sequence[Seen], where: str) -> Seen:
     """Two values of the network added, subtracted or multiplied."""
-    name, where = equation.primitive.name, walk.place(equation)
+    name = equation.primitive.name
     if len(values) != 2 or name not in ("add", "add_any", "sub", "mul"):
-        raise walk.refuse(equation, "has no canonical form")
+        raise walk.builder.refuse(f"{where}: {name}", "has no canonical form")
     if name == "sub":
         values = [values[0], _chain(walk, values[1], [spec.Rescale(-1.0)], where)]
     return _add(walk, spec.Multiply() if name == "mul" else spec.Add(), values, where)
@@ -240,7 +242,7 @@ def _add(walk: Walk, layer: spec.Layer, values: Sequence[Seen], where: str) -> S
     return replace(values[0], value=walk.builder.add(layer, [x.value for x in values], where))
 
 
-# --- what several equations make together -------------------------------------------------------------
+# --- what several equations make together --------------------------------------------------------
 
 
 def _part(walk: Walk, equation: Any, items: list[Item]) -> Item | None:
@@ -261,14 +263,14 @@ _NEXT = {("exp", "shifted"): "exp", ("log", "exp sum"): "log", ("copy", "max"): 
 
 
 def _with_part(walk: Walk, equation: Any, part: Part, other: Item, swapped: bool) -> Item | None:
-    """A part and something else under an equation of two operands; ``swapped``: the part is second."""
+    """A part and something else under one equation; ``swapped``: the part is second."""
     name, where = equation.primitive.name, walk.place(equation)
     pair = (name, part.what)
     if isinstance(other, Known) and _uniform(other.array):
         number = float(np.asarray(other.array).ravel()[0])
         if pair == ("max", "max") and number == -np.inf:
             return part
-        if part.what == "sum" and (name == "mul" or pair == ("div", "sum") and not swapped):
+        if part.what == "sum" and (name == "mul" or (pair == ("div", "sum") and not swapped)):
             return _mean(walk, part, number if name == "mul" else 1.0 / number, where)
     if pair == ("div", "windows") and isinstance(other, Known) and not swapped:
         return walk.average(part, np.asarray(other.array), where)

@@ -86,7 +86,7 @@ def _some(arrays: Mapping[str, np.ndarray]) -> str:
     return ", ".join(names[:4]) + more
 
 
-# --- a given network ----------------------------------------------------------------------------------
+# --- a given network -----------------------------------------------------------------------------
 
 
 def of_network(
@@ -97,16 +97,16 @@ def of_network(
     By names where the file has ``<node>.<attribute>``; otherwise the layers of each kind in the
     order of their names: ``Conv_0``, ``Conv_1``, ``Dense_0``.
     """
-    named = named(network)
-    if any(origin.key in arrays for origin in named.values()):
+    native = named(network)
+    if any(origin.key in arrays for origin in native.values()):
         wanted = {
             origin.key: HOMES[_node(network, name).layer.kind][name.rsplit("/", 1)[1]]
             .to_native(np.empty(network.parameters[name].shape, np.int8))
             .shape
-            for name, origin in named.items()
+            for name, origin in native.items()
         }
         by_name(arrays, wanted, where)
-        return named, ()
+        return native, ()
     return _in_order(arrays, network, where)
 
 
@@ -146,8 +146,8 @@ def _in_order(
         if len(mine) != len(theirs):
             names = ", ".join(group.path for group in theirs) or "none"
             raise PortError(
-                f"{where}: holds {len(theirs)} layers of the kind {kind} ({names}), but the network "
-                f"has {len(mine)}"
+                f"{where}: holds {len(theirs)} layers of the kind {kind} ({names}), but the "
+                f"network has {len(mine)}"
             )
         for node, group in zip(mine, theirs, strict=True):
             found |= _origins(arrays, network, node, group, where, notes)
@@ -208,7 +208,7 @@ def _upright(
     return Origin(origin.key, lambda kernel: np.swapaxes(kernel, 2, 3))
 
 
-# --- layers in a file -----------------------------------------------------------------------------------
+# --- layers in a file ----------------------------------------------------------------------------
 
 _LSTM = {"i": "input", "f": "forget", "g": "cell", "o": "output"}
 _GRU = {"z": "update", "r": "reset", "n": "candidate"}
@@ -228,8 +228,8 @@ def _groups(arrays: Mapping[str, np.ndarray], where: str) -> list[_Group]:
         group.kind = _kind(arrays, group)
         if not group.kind:
             raise PortError(
-                f"{where}: {group.path or 'the top'} holds {', '.join(sorted(group.keys))}, which is "
-                "no known layer's; give the module itself with --network FILE.py:FUNCTION"
+                f"{where}: {group.path or 'the top'} holds {', '.join(sorted(group.keys))}, which "
+                "is no known layer's; give the module itself with --network FILE.py:FUNCTION"
             )
     return sorted(groups.values(), key=lambda group: _natural(group.path))
 

@@ -134,14 +134,16 @@ def _convert(walk: Walk, equation: Any, given: Item) -> Item:
     """Another type for the same numbers."""
     before, after = (np.dtype(v.aval.dtype) for v in (equation.invars[0], equation.outvars[0]))
     if before.kind == "b":
-        return Formula(equation, (given,), given.base) if isinstance(given, Formula) else given
+        if not isinstance(given, Formula):
+            return given
+        return Formula(equation, (given,), given.base, given.place)
     if before.kind == "f" and after.kind != "f":
         raise walk.refuse(equation, "rounds to whole numbers, which has no canonical form")
     walk.casts |= before.kind == "f" and after.itemsize < before.itemsize
     return given
 
 
-# --- windows ----------------------------------------------------------------------------------------
+# --- windows -------------------------------------------------------------------------------------
 
 
 def _window(walk: Walk, equation: Any) -> tuple[Any, Any, Amounts]:

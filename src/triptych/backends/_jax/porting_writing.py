@@ -131,7 +131,7 @@ def _type(trained: Trained) -> Any:
     return next((array.dtype.type for array in trained.params.values()), np.float32)
 
 
-# --- text -------------------------------------------------------------------------------------------
+# --- text ----------------------------------------------------------------------------------------
 
 
 def whole_text(network: Network, title: str, suffix: str, rule: str = "") -> str:
@@ -159,7 +159,7 @@ def _ordered(imports: list[str]) -> list[str]:
     return [*own, "", *rest] if own else rest
 
 
-# --- loading again ------------------------------------------------------------------------------------
+# --- loading again -------------------------------------------------------------------------------
 
 
 def load_module(path: Path) -> ModuleType:

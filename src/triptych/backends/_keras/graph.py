@@ -7,9 +7,8 @@ what in the spec is in ``porting_calls.py`` and ``porting_ops.py``; files are in
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -19,6 +18,7 @@ from keras import layers, tree
 
 from triptych.backends._keras import porting_calls, porting_ops
 from triptych.backends._keras.layouts import HOMES
+from triptych.backends._keras.porting_ops import Masked
 from triptych.backends.carried import Given, Origin, Turn
 from triptych.backends.graph import GraphBuilder, Value
 from triptych.errors import PortError, in_one_line
@@ -30,18 +30,6 @@ LAYERS = porting_calls.LAYERS | porting_ops.LAYERS
 _RECURRENT = (layers.SimpleRNN, layers.LSTM, layers.GRU, layers.Bidirectional)
 
 
-@dataclass(frozen=True)
-class Masked(Value):
-    """A value that carries Keras' mask along.
-
-    Attributes:
-        mask: steps whose features all equal it are masked; None for a mask that no layer of the
-            spec can be told.
-    """
-
-    mask: float | None = None
-
-
 @dataclass
 class Reading:
     """What is gathered while a model is read.
@@ -51,7 +39,8 @@ class Reading:
         variables: Keras' variables by the key of their origin.
         constants: arrays that the source has none of, by key.
         notes: what was left out, in order, each once.
-        calls: by the name of a call, the value that stands for what it gave.
+        calls: by the name of a layer's call, the value that stands for what it gave.
+        mask: what the recurrent layer that is being read was called with.
     """
 
     build: GraphBuilder
@@ -59,6 +48,7 @@ class Reading:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
     calls: dict[str, Value] = field(default_factory=dict)
+    mask: Any = None
 
     def origin(self, variable: Any, turn: Turn = lambda array: array) -> Origin:
         """Return the origin of a variable, by a key of its own."""
@@ -92,59 +82,19 @@ class Reading:
         """Note what is left behind or turned."""
         self.notes[f"{self.build.source}: {note}"] = None
 
-    # --- masks -------------------------------------------------------------------------------
-
-    def masked(self, value: Value, mask: float | None) -> Value:
-        """Return a value with a mask; one over another is none of the spec's."""
-        both = isinstance(value, Masked)
-        return Masked(value.node, value.axes, value.order, None if both else mask)
-
-    def unmasked(self, value: Value) -> Value:
-        """Return a value without its mask."""
-        return Value(value.node, value.axes, value.order)
-
-    def mask_of(self, value: Value, place: str, zeroes: bool) -> float | None:
-        """Return the value by which a recurrent layer's steps are masked, None for none."""
-        if not isinstance(value, Masked):
-            return None
-        if value.mask is None or zeroes:
-            raise self.build.refuse(
-                place, "takes a mask that has no canonical form: only a Masking layer right before "
-                "a recurrent one has",
-            )  # fmt: skip
-        return value.mask
-
-    def _through(self, op: Any, value: Any, place: str) -> Any:
-        """A value where a layer that is not recurrent takes it."""
-        if not isinstance(value, Masked):
-            return value
-        if "mask" in inspect.signature(op.call).parameters or value.mask:
-            raise self.build.refuse(
-                place, "takes the mask of a layer before it, which has no canonical form"
-            )
-        return self.unmasked(value)
-
     # --- visiting ----------------------------------------------------------------------------
 
-    def visit(self, op: Any, args: Sequence[Any], options: Mapping[str, Any], call: str) -> Value:
+    def visit(self, op: Any, args: Sequence[Any], options: Mapping[str, Any], call: str) -> Any:
         """Add an operation to the network."""
-        values = [item for item in tree.flatten((args, dict(options))) if isinstance(item, Value)]
-        masked = any(isinstance(value, Masked) for value in values)
-        if type(op) not in _RECURRENT and not isinstance(op, layers.Masking):
-            through = {id(v): self._through(op, v, call) for v in values}
-            args, options = tree.map_structure(
-                lambda item: through.get(id(item), item), (list(args), dict(options))
-            )
-            values = [through[id(value)] for value in values]
-        if isinstance(op, layers.Layer):
-            self._check_call(args, options, call)
-            value = self.layer(op, values, call)
-        else:
-            value = self._operation(op, args, options, call)
-        if masked and getattr(op, "supports_masking", False) and not isinstance(value, Masked):
-            value = value if type(op) in _RECURRENT else self.masked(value, None)
-        self.calls[call] = value
-        return value
+        if not isinstance(op, layers.Layer):
+            return self._operation(op, args, options, call)
+        values = [item for item in tree.flatten(list(args)) if isinstance(item, Value)]
+        values += [options[key] for key in ("inputs", "sequences") if key in options]
+        self.mask = options.get("mask") if type(op) in _RECURRENT else None
+        said = dict(options) | ({"mask": None} if self.mask is not None else {})
+        self._check_call(args, said, values, call)
+        self.calls[call] = self.layer(op, values, call)
+        return self.calls[call]
 
     def layer(self, op: Any, values: Sequence[Value], place: str) -> Value:
         """Add a layer of Keras'."""
@@ -155,23 +105,32 @@ class Reading:
             raise self.build.refuse(place, "is quantised or has LoRA arrays: merge them first")
         return make(self, op, values, place)
 
-    def _check_call(self, args: Sequence[Any], options: Mapping[str, Any], place: str) -> None:
+    def _check_call(
+        self, args: Sequence[Any], options: Mapping[str, Any], values: Sequence[Value], place: str
+    ) -> None:
         """Layers take values and nothing else."""
-        said = {name: value for name, value in options.items() if value is not None}
-        odd = sorted(set(said) - {"training", "inputs"})
+        said = {name for name, value in options.items() if value is not None}
+        odd = sorted(said - {"training", "inputs", "sequences"})
         if odd or any(arg is not None for arg in tree.flatten(list(args[1:]))):
             what = ", ".join(odd) or "more than its input"
             raise self.build.refuse(place, f"is called with {what}, which has no canonical form")
+        if any(isinstance(value, Masked) for value in values) and self.mask is None:
+            raise self.build.refuse(
+                place, "takes what a Masking layer set to 0, which has no canonical form"
+            )
 
     def _operation(
         self, op: Any, args: Sequence[Any], options: Mapping[str, Any], place: str
-    ) -> Value:
+    ) -> Any:
         name = f"{type(op).__module__.rsplit('.', 1)[-1]}.{type(op).__name__}"
         make = porting_ops.OPS.get(name) if _is_keras(op) else None
         named = [options[key] for key in ("x", "x1", "x2", "xs", "inputs") if key in options]
         if make is None or not tree.flatten([*args, *named]):
             raise self.build.refuse(f"{place} (keras.ops, {name})", "has no canonical form")
-        return make(self, op, [*args, *named], options, place)
+        given = [*args, *named]
+        if any(isinstance(item, Masked) for item in tree.flatten(given)):
+            raise self.build.refuse(place, "takes what a Masking layer set to 0")
+        return make(self, op, given, options, place)
 
 
 @dataclass(frozen=True)
@@ -203,7 +162,8 @@ def read(model: Any, source: str, given: Given) -> tuple[Read, Any]:
     start = _start(function, source, given)
     value = reading.build.input(start, given.index or _is_index(function))
     (output,) = tree.flatten(walk(function, [value], reading.visit, source))
-    output = reading.unmasked(output)
+    if not isinstance(output, Value):
+        raise PortError(f"{source} gives a mask, which is no output of a network")
     return Read(reading.build.finish(output), reading, output), function
 
 
@@ -260,6 +220,8 @@ def walk(function: Any, inputs: Sequence[Any], visit: Visit, source: str, path: 
         if inner is None:
             outputs = visit(op, args, options, call)
         else:
+            if options.get("mask") is not None:
+                raise PortError(f"{source}: {call}: a mask goes into a model, which can't be read")
             taken = [values[id(tensor)] for tensor in node.input_tensors]
             outputs = walk(inner, taken, visit, source, f"{call}/")
         found = tree.flatten(outputs)

@@ -56,7 +56,9 @@ class KerasSource:
         x = self._typed(observations, dtype)
         try:
             if dtype == "float32" and self._is_at_home:
-                given = keras.tree.pack_sequence_as(self._function.input, [tf.constant(x)])
+                given = tf.constant(x)
+                if isinstance(self._function.input, dict) and self._model is self._function:
+                    given = {name: given for name in self._function.input}
                 found = keras.tree.flatten(self._model(given, training=False))[0]
             else:
                 found = self._twin(dtype).outputs(x)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import activations, layers
 
-from triptych.backends._keras.porting_ops import bend
+from triptych.backends._keras.porting_ops import Mask, bend, unmasked
 from triptych.backends.carried import Origin
 from triptych.backends.graph import Value
 from triptych.spec import layers as spec
@@ -243,8 +243,7 @@ def _scaled(read: Reading, op: Any, size: int, place: str) -> dict[str, Origin]:
 def _embedding(read: Reading, op: Any, values: Sequence[Value], place: str) -> Value:
     layer = spec.Embedding(op.input_dim, op.output_dim)
     arrays = {"kernel": read.origin(op.embeddings)}
-    value = read.build.add(layer, values, place, arrays, shared=id(op))
-    return read.masked(value, None) if op.mask_zero else value
+    return read.build.add(layer, values, place, arrays, shared=id(op))
 
 
 # --- recurrent -------------------------------------------------------------------------------------
@@ -273,7 +272,7 @@ def _over_time(read: Reading, op: Any, value: Value, place: str) -> Value:
         "biases": (2 if pair else 1) if cell.use_bias else 0,
         "sequences": op.return_sequences,
         "reverse": op.go_backwards,
-        "mask_value": read.mask_of(value, place, op.return_sequences and op.zero_output_for_mask),
+        "mask_value": _mask(read, op, value, place),
     }
     if kind is not spec.Elman:
         options["gate_activation"] = _word(read, cell.recurrent_activation, place)
@@ -283,9 +282,21 @@ def _over_time(read: Reading, op: Any, value: Value, place: str) -> Value:
         read.leave(f"{place}: dropout inside the cell is left out: it acts in training alone")
     layer = kind(**options)
     arrays = read.arrays(op, layer.kind, layer.parameters(read.build.shape(value)))
-    out = read.build.add(layer, [value], place, arrays, shared=id(op))
-    seen = options["mask_value"] is not None and op.return_sequences
-    return read.masked(out, None) if seen else out
+    return read.build.add(layer, [unmasked(value)], place, arrays, shared=id(op))
+
+
+def _mask(read: Reading, op: Any, value: Value, place: str) -> float | None:
+    """The value by which steps are masked: that of a Masking layer on the same input."""
+    mask = read.mask
+    if mask is None:
+        return None
+    fits = isinstance(mask, Mask) and mask.over_all and mask.node == value.node
+    if not fits or (op.return_sequences and op.zero_output_for_mask):
+        raise read.build.refuse(
+            place, "takes a mask that has no canonical form: only that of a Masking layer right "
+            "before it has",
+        )  # fmt: skip
+    return float(mask.number)
 
 
 def _word(read: Reading, function: Any, place: str) -> str:
@@ -302,7 +313,6 @@ def _bidirectional(read: Reading, op: Any, values: Sequence[Value], place: str) 
     if both[0].go_backwards and op.return_sequences:
         raise read.build.refuse(place, "reads forwards what it calls backwards")
     found = [_over_time(read, one, values[0], f"{place}/{one.name}") for one in both]
-    found = [read.unmasked(one) for one in found]
     if op.merge_mode == "concat":
         return read.build.concatenate(found, -1, place)
     merge = spec.Multiply() if op.merge_mode == "mul" else spec.Add()
@@ -314,10 +324,6 @@ def _time_distributed(read: Reading, op: Any, values: Sequence[Value], place: st
     if type(op.layer) not in (layers.Dense, layers.Activation, layers.Dropout):
         raise read.build.refuse(place, f"a {type(op.layer).__name__} at each step")
     return read.layer(op.layer, values, f"{place}/{op.layer.name}")
-
-
-def _masking(read: Reading, op: Any, values: Sequence[Value], place: str) -> Value:
-    return read.masked(values[0], float(op.mask_value))
 
 
 LAYERS: dict[type, Call] = {
@@ -332,7 +338,6 @@ LAYERS: dict[type, Call] = {
     **dict.fromkeys(_RECURRENT, _recurrent),
     layers.Bidirectional: _bidirectional,
     layers.TimeDistributed: _time_distributed,
-    layers.Masking: _masking,
     **dict.fromkeys((layers.MaxPooling1D, layers.MaxPooling2D), _pool(spec.MaxPool)),
     **dict.fromkeys((layers.AveragePooling1D, layers.AveragePooling2D), _pool(spec.AveragePool)),
     **dict.fromkeys((layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D), _global_mean),

@@ -8,6 +8,7 @@ arguments of the call, of which some are values. Layers with params and with win
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,33 @@ if TYPE_CHECKING:
     from triptych.backends._keras.graph import Reading
 
 Call = Callable[["Reading", Any, Sequence[Value], str], Value]
-Operate = Callable[["Reading", Any, Sequence[Any], Mapping[str, Any], str], Value]
+Operate = Callable[["Reading", Any, Sequence[Any], Mapping[str, Any], str], Any]
 Bend = Callable[[], spec.Layer]
+
+@dataclass(frozen=True)
+class Mask:
+    """Which steps a recurrent layer takes: those of a node of which not all features are a number.
+
+    Attributes:
+        node: that is looked at.
+        number: what masks.
+        over_all: whether it is told of a step, or still of each feature.
+    """
+
+    node: str
+    number: float
+    over_all: bool = False
+
+
+@dataclass(frozen=True)
+class Masked(Value):
+    """What a ``Masking`` layer gives: masked steps are 0 in it, and no longer the number."""
+
+
+def unmasked(value: Value) -> Value:
+    """Return a value as it was before a ``Masking`` layer."""
+    return Value(value.node, value.axes, value.order)
+
 
 _BENDS: dict[Any, Bend] = {
     activations.relu: spec.ReLU,
@@ -146,6 +172,11 @@ def _concatenate(read: Reading, op: Any, values: Sequence[Value], place: str) ->
     return read.build.concatenate(values, op.axis - 1 if op.axis > 0 else op.axis, place)
 
 
+def _masking(read: Reading, op: Any, values: Sequence[Value], place: str) -> Value:
+    value = values[0]
+    return Masked(value.node, value.axes, value.order) if op.mask_value else value
+
+
 def _noise(read: Reading, op: Any, values: Sequence[Value], place: str) -> Value:
     read.leave(f"{place} ({type(op).__name__}) is left out: it acts in training alone")
     return values[0]
@@ -177,6 +208,7 @@ LAYERS: dict[type, Call] = {
         _noise,
     ),
     **dict.fromkeys((layers.Identity, layers.ActivityRegularization), _same),
+    layers.Masking: _masking,
     layers.Rescaling: _rescaling,
     layers.Normalization: _normalization,
     layers.Add: _merge(spec.Add),
@@ -331,6 +363,19 @@ def _op_pool(kind: type[spec.MaxPool]) -> Operate:
     return operate
 
 
+def _op_not_equal(read: Reading, op: Any, args: Any, options: Any, place: str) -> Any:
+    number = _number(args[1]) if len(args) == 2 else None
+    if number is None or not isinstance(args[0], Value) or not args[0].is_plain:
+        raise read.build.refuse(place, "compares what is no mask of a Masking layer")
+    return Mask(args[0].node, number)
+
+
+def _op_any(read: Reading, op: Any, args: Any, options: Any, place: str) -> Any:
+    if not isinstance(args[0], Mask) or op.axis not in (-1, [-1], (-1,)) or op.keepdims:
+        raise read.build.refuse(place, "is no mask of a Masking layer")
+    return Mask(args[0].node, args[0].number, True)
+
+
 def _op_cast(read: Reading, op: Any, args: Any, options: Any, place: str) -> Value:
     if "float" not in str(op.dtype):
         raise read.build.refuse(place, f"casts to {op.dtype}")
@@ -373,5 +418,7 @@ OPS: dict[str, Operate] = {
     "numpy.ExpandDims": _op_expand,
     "numpy.Concatenate": _op_concatenate,
     "numpy.Pad": _op_pad,
+    "numpy.NotEqual": _op_not_equal,
+    "numpy.Any": _op_any,
     "core.Cast": _op_cast,
 }

@@ -68,7 +68,7 @@ def is_program(path: Path) -> bool:
         return False
 
 
-# --- arrays ----------------------------------------------------------------------------------------
+# --- arrays --------------------------------------------------------------------------------------
 
 
 def read(path: Path) -> Held:
@@ -200,7 +200,7 @@ def _damaged(archive: zipfile.ZipFile) -> str | None:
     return archive.testzip()
 
 
-# --- programs ----------------------------------------------------------------------------------------
+# --- programs ------------------------------------------------------------------------------------
 
 _KEPT = re.compile(
     r"archive_format|archive_version|byteorder|version|\.data/\w+|models/model\.json"

@@ -78,18 +78,17 @@ def export(model: nn.Module, example: Tensor, source: str) -> ExportedProgram:
         ) from error
 
 
-def draw(program: ExportedProgram, source: str, channels_first: bool = True) -> Drawn:
+def draw(program: ExportedProgram, source: str) -> Drawn:
     """Return the network of a program.
 
     Args:
         program: as exported, or loaded from a file.
         source: what is read, for messages, such as ``net.pt2``.
-        channels_first: whether images come in as (channels, height, width).
 
     Raises:
         PortError: an operation has no canonical form; the message names its place.
     """
-    return Walk(program, source, channels_first).run()
+    return Walk(program, source).run()
 
 
 @dataclass
@@ -98,7 +97,6 @@ class Walk:
 
     program: ExportedProgram
     source: str
-    channels_first: bool = True
     notes: list[str] = field(default_factory=list)
     made: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -132,7 +130,7 @@ class Walk:
             frozenset(self.padded),
         )  # fmt: skip
 
-    # --- inputs and outputs -----------------------------------------------------------------------
+    # --- inputs and outputs ----------------------------------------------------------------------
 
     def _placeholders(self) -> Seen:
         """Know every array, and begin the network with the one input."""
@@ -158,7 +156,7 @@ class Walk:
         if isinstance(held, Tensor) and not isinstance(held, nn.Parameter) and held.numel() == 1:
             number = float(held)
         frozen = isinstance(held, nn.Parameter) and not held.requires_grad
-        silent = frozen and not bool(held.detach().any())  # type: ignore[union-attr]
+        silent = frozen and not bool(held.detach().any())
         return Array(key, shape, number=number, silent=silent)
 
     def _input(self, node: Node, number: int) -> Seen:
@@ -175,7 +173,7 @@ class Walk:
                 "first; export it with fixed sizes",
             )  # fmt: skip
         index = not example.is_floating_point() and example.dtype != torch.uint8
-        value = self.builder.input(tuple(rest), index, self.channels_first)
+        value = self.builder.input(tuple(rest), index, channels_first=not _comes_last(node))
         seen = self.fresh(value)
         self.known[node] = seen
         self.seats[value.node] = Seat(node.name, seen)
@@ -194,7 +192,7 @@ class Walk:
             raise self.builder.refuse("the output", f"has the batch on axis {seen.batch}, not 0")
         return seen
 
-    # --- one operation --------------------------------------------------------------------------
+    # --- one operation ---------------------------------------------------------------------------
 
     def _step(self, node: Node) -> None:
         if not isinstance(node.meta.get("val"), (Tensor, list, tuple)):
@@ -252,7 +250,7 @@ class Walk:
             elif known != result:
                 self.known[node] = "what was changed in place through another view of it"
 
-    # --- what handlers ask ------------------------------------------------------------------------
+    # --- what handlers ask -----------------------------------------------------------------------
 
     def fresh(self, value: Value, batch: int = 0) -> Seen:
         """Return a value in memory of its own."""
@@ -332,7 +330,7 @@ class Walk:
             replace(layer, sequences=False), [before], builder.places[name], origins, shared
         )
 
-    # --- checks at the end ------------------------------------------------------------------------
+    # --- checks at the end -----------------------------------------------------------------------
 
     def _check_origins(self) -> None:
         """One array of the source is one array of the network, or updates would part them."""
@@ -355,6 +353,17 @@ class Walk:
         left = [key for key in self.program.graph_signature.parameters if key not in used]
         if left:
             self.notes.append(f"left behind, since the output does not use them: {', '.join(left)}")
+
+
+def _comes_last(node: Node) -> bool:
+    """Whether images come in as (height, width, channels), which the model turns itself."""
+    while len(node.users) == 1:
+        node = next(iter(node.users))
+        if str(node.target) == "aten.permute.default":
+            return list(node.args[1]) == [0, 3, 1, 2]
+        if not str(node.target).startswith(("aten.to.", "aten._to_copy", "aten.div.", "aten.mul.")):
+            return False
+    return False
 
 
 def _flat(outputs: Any) -> list[Any]:

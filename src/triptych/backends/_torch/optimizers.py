@@ -1,4 +1,4 @@
-"""Optimizers of PyTorch and their state, by meaning: from ``state_dict`` to rule and slots, and back.
+"""PyTorch's optimizers and their state by meaning: from ``state_dict`` to rule and slots, and back.
 
 What ``torch.optim`` computes is in the formulas of ``spec/rules.py``; text of optimizers is written
 in ``rule_source.py``.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from triptych.backends._torch.rules import STATE_KEYS, Pinned
 from triptych.backends.carried import Origin
-from triptych.backends.protocol import Params, Slots
+from triptych.backends.protocol import Slots
 from triptych.spec.rules import SGD, Adagrad, Adam, AdamW, RMSprop, Rule, parse_rule
 from triptych.spec.schedules import Constant
 
@@ -36,10 +36,20 @@ _IGNORED = {
 
 
 # of torch.optim, with constants by the names of other rules'
-_OTHERS = ("NAdam", "RAdam", "Adamax", "SparseAdam", "Adafactor", "Muon", "Rprop", "ASGD", "Adadelta")
+_OTHERS = (
+    "NAdam",
+    "RAdam",
+    "Adamax",
+    "SparseAdam",
+    "Adafactor",
+    "Muon",
+    "Rprop",
+    "ASGD",
+    "Adadelta",
+)
 
 
-class Left(Exception):  # noqa: N818 - the reason why an optimizer is left behind, not an error
+class Left(Exception):
     """Why an optimizer can't be carried: what follows ``the optimizer was left behind:``."""
 
 
@@ -78,8 +88,8 @@ def read(
         rule = _rule(state["param_groups"], given)
         parts = _by_key(state, keys)
         slots, notes = _slots(rule, parts, origins, shapes, trainable, updates)
-    except Left as reason:
-        return Learnt(notes=(f"the optimizer was left behind: {reason}",))
+    except Left as left:
+        return Learnt(notes=(f"the optimizer was left behind: {left}",))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = f"its state can't be read ({type(error).__name__}: {error})"
         return Learnt(notes=(f"the optimizer was left behind: {reason}",))
@@ -109,7 +119,7 @@ def live(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[str
     return state
 
 
-# --- the rule ----------------------------------------------------------------------------------------
+# --- the rule ------------------------------------------------------------------------------------
 
 
 def _rule(groups: Sequence[Mapping[str, Any]], given: Rule | None) -> Rule:
@@ -172,7 +182,7 @@ def _adam(group: Mapping[str, Any], rate: Constant, decay: float) -> Rule:
     if group["amsgrad"]:
         raise Left("amsgrad is set, which no rule has")
     beta1, beta2 = (float(beta) for beta in group["betas"])
-    options = {"beta1": beta1, "beta2": beta2, "epsilon": float(group["eps"])}
+    options: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "epsilon": float(group["eps"])}
     if decay and "decoupled_weight_decay" not in group:
         raise Left("its file does not say whether its weight_decay is Adam's or AdamW's")
     if group.get("decoupled_weight_decay") and decay:
@@ -200,12 +210,10 @@ def _with_given(rule: Rule, given: Rule | None) -> Rule:
     return given
 
 
-# --- slots --------------------------------------------------------------------------------------------
+# --- slots ---------------------------------------------------------------------------------------
 
 
-def _by_key(
-    state: Mapping[str, Any], keys: Sequence[Sequence[str]]
-) -> dict[str, dict[str, Any]]:
+def _by_key(state: Mapping[str, Any], keys: Sequence[Sequence[str]]) -> dict[str, dict[str, Any]]:
     """The state of every array that the optimizer holds, by its name in the model."""
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     named = [name for group in state["param_groups"] for name in group.get("param_names") or []]
@@ -286,7 +294,7 @@ def key_of(rule: Rule, slot: str, state: Mapping[str, Any] | None = None) -> str
     return STATE_KEYS[slot]
 
 
-# --- writing ---------------------------------------------------------------------------------------------
+# --- writing -------------------------------------------------------------------------------------
 
 
 def fill(

@@ -7,10 +7,8 @@ written, in ``porting_writing.py``.
 from __future__ import annotations
 
 import copy
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,164 +16,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.overrides import TorchFunctionMode
 
 from triptych.backends._torch import files, graph, optimizers, porting_matching, porting_writing
 from triptych.backends._torch.graph import BATCH, Drawn
+from triptych.backends._torch.porting_twin import Runtime, fixed_batch
 from triptych.backends.carried import Given, Source, Trained, Written
 from triptych.backends.protocol import DType, Params
 from triptych.errors import PortError, TriptychError, in_one_line
 from triptych.spec.layers import BatchNorm, Input
 from triptych.spec.network import Network
 
-RUNTIME = f"torch {torch.__version__}"
+_RUNTIME = f"torch {torch.__version__}"
 _TYPES: tuple[DType, ...] = ("float32", "float64")
 
 
-# --- running a source ------------------------------------------------------------------------------
-
-
-class _Typed(TorchFunctionMode):
-    """Lets a model that says float32 compute in another type, and leaves dropout out."""
-
-    def __init__(self, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.dtype = dtype
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        if "dropout" in name:
-            return args[0]
-        if name == "float":
-            return args[0].to(self.dtype)
-        options = {key: self._cast(value) for key, value in (kwargs or {}).items()}
-        return func(*[self._cast(arg) for arg in args], **options)
-
-    def _cast(self, value: Any) -> Any:
-        return self.dtype if value is torch.float32 else value
-
-
-@contextmanager
-def _typed(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with _Typed(dtype):
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """A model as PyTorch runs it, and its program, operation by operation.
-
-    Attributes:
-        model: the user's own, or an exported program's module.
-        program: of the same model, for single layers.
-        batch: how many examples a call must have; None where any number will do.
-        trains: whether the model can be run in training mode.
-    """
-
-    model: nn.Module
-    program: ExportedProgram | None
-    batch: int | None = None
-    trains: bool = True
-
-    def twin(self, dtype: torch.dtype) -> nn.Module:
-        """Return a copy in a type, in inference mode where that is not fixed."""
-        twin = copy.deepcopy(self.model).to(dtype)
-        return twin.eval() if self.trains else twin
-
-    def outputs(self, inputs: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the output in inference mode."""
-        twin = self.twin(dtype)
-        with torch.no_grad(), _typed(dtype):
-            return torch.cat([twin(part)[:count] for part, count in _parts(inputs, self.batch)])
-
-    def gradients(
-        self, inputs: Tensor, weights: Tensor, dtype: torch.dtype
-    ) -> dict[str, Tensor]:
-        """Return the gradient of the weighted sum of outputs by every array that learns."""
-        twin = self.twin(dtype)
-        if self.trains:
-            twin.train()
-            for module in twin.modules():
-                if isinstance(module, nn.RNNBase):
-                    module.dropout = 0.0
-        learns = {n: p for n, p in twin.named_parameters(remove_duplicate=False) if p.requires_grad}
-        total = torch.zeros((), dtype=dtype)
-        with _typed(dtype):
-            done = 0
-            for part, count in _parts(inputs, self.batch):
-                total = total + (twin(part)[:count] * weights[done : done + count]).sum()
-                done += count
-            grads = torch.autograd.grad(total, list(learns.values()), allow_unused=True)
-        pairs = zip(learns.items(), grads, strict=True)
-        return {n: torch.zeros_like(p) if g is None else g for (n, p), g in pairs}
-
-    def operations(self, inputs: Tensor, dtype: torch.dtype, wanted: set[str]) -> dict[str, Tensor]:
-        """Return what single operations of the program give, by name."""
-        assert self.program is not None
-        module: Any = copy.deepcopy(self.program.module(check_guards=False)).to(dtype)
-        found: dict[str, list[Tensor]] = {}
-        with torch.no_grad(), _typed(dtype):
-            for part, count in _parts(inputs, _fixed_batch(self.program)):
-                seen = _Recorder(module, wanted)
-                seen.run(part)
-                for name, value in seen.found.items():
-                    found.setdefault(name, []).append(_examples(value, len(part), count))
-        return {name: torch.cat(values) for name, values in found.items()}
-
-
-class _Recorder(torch.fx.Interpreter):
-    """Runs a program and keeps copies of what the wanted operations give."""
-
-    def __init__(self, module: Any, wanted: set[str]) -> None:
-        super().__init__(module)
-        self.wanted, self.found = wanted, dict[str, Tensor]()
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        """Run one operation."""
-        value = super().run_node(n)
-        if n.name in self.wanted and isinstance(value, Tensor):
-            self.found[n.name] = value.clone()
-        return value
-
-
-def _examples(value: Tensor, size: int, count: int) -> Tensor:
-    return value[:count] if len(value) == size else value
-
-
-def _parts(inputs: Tensor, batch: int | None) -> Iterator[tuple[Tensor, int]]:
-    """Batches of a size, the last one filled up, and how many examples of each are asked for."""
-    if batch is None:
-        yield inputs, len(inputs)
-        return
-    for start in range(0, len(inputs), batch):
-        part = inputs[start : start + batch]
-        rest = part[-1:].expand(batch - len(part), *part.shape[1:])
-        yield torch.cat([part, rest]), len(part)
-
-
-def _fixed_batch(program: ExportedProgram) -> int | None:
-    """The batch that a program was exported for, None where it takes any."""
-    names = program.graph_signature.user_inputs
-    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.name in names]
-    size = shapes[0][0] if shapes and len(shapes[0]) else None
-    return size if isinstance(size, int) else None
-
-
-# --- sources ----------------------------------------------------------------------------------------
+# --- sources -------------------------------------------------------------------------------------
 
 
 class TorchSource:
     """See :class:`triptych.backends.carried.Source`; runs the model that was given."""
 
     kind = "torch"
-    runtime = RUNTIME
+    runtime = _RUNTIME
 
     def __init__(self, trained: Trained, drawn: Drawn, runtime: Runtime) -> None:
         self.trained, self.drawn, self.live = trained, drawn, runtime
@@ -212,7 +74,9 @@ class TorchSource:
     def layer_outputs(self, observations: np.ndarray, dtype: DType) -> Params:
         """Return what the program's operations give at each node."""
         if self.live.program is None:
-            return porting_matching.layer_outputs(self.live.twin(getattr(torch, dtype)), observations)
+            return porting_matching.layer_outputs(
+                self.live.twin(getattr(torch, dtype)), observations
+            )
         seats = self.drawn.seats
         names = {seat.operation for seat in seats.values()}
         native = self._tensor(observations, dtype)
@@ -254,10 +118,10 @@ def _trained(drawn: Drawn, held: Mapping[str, Tensor], source: str) -> Trained:
         params[name] = np.array(origin.turn(array), order="C")
         expected = drawn.network.parameters[name].shape
         if params[name].shape != expected:
-            raise PortError(f"{source}: {origin.key} gives {params[name].shape}, expected {expected}")
-    return Trained(
-        drawn.network, params, places=drawn.places, notes=tuple(dict.fromkeys(notes))
-    )
+            raise PortError(
+                f"{source}: {origin.key} gives {params[name].shape}, expected {expected}"
+            )
+    return Trained(drawn.network, params, places=drawn.places, notes=tuple(dict.fromkeys(notes)))
 
 
 def _numpy(tensor: Tensor, where: str, notes: list[str]) -> np.ndarray:
@@ -291,7 +155,7 @@ def _with_optimizer(
     return replace(trained, rule=learnt.rule, slots=learnt.slots, notes=notes)
 
 
-# --- the porter -----------------------------------------------------------------------------------
+# --- the porter ----------------------------------------------------------------------------------
 
 
 class TorchPorter:
@@ -319,10 +183,12 @@ class TorchPorter:
         drawn = graph.draw(program, path.name)
         arrays = {**program.constants, **program.state_dict}
         tensors = {key: value for key, value in arrays.items() if isinstance(value, Tensor)}
-        runtime = Runtime(program.module(check_guards=False), program, _fixed_batch(program), False)
+        runtime = Runtime(program.module(check_guards=False), program, fixed_batch(program), False)
         return TorchSource(_trained(drawn, tensors, path.name), drawn, runtime)
 
-    def _made(self, path: Path, held: files.Held, given: Given, said: porting_writing.Said) -> Source:
+    def _made(
+        self, path: Path, held: files.Held, given: Given, said: porting_writing.Said
+    ) -> Source:
         """The user's own model, with a file's arrays."""
         assert given.make is not None
         try:
@@ -331,7 +197,9 @@ class TorchPorter:
             raise PortError(f"{given.where} raises {in_one_line(error)}") from error
         model = found["model"] if isinstance(found, Mapping) and "model" in found else found
         if not isinstance(model, nn.Module):
-            raise PortError(f"{given.where} returns a {type(model).__name__}, expected a torch.nn.Module")
+            raise PortError(
+                f"{given.where} returns a {type(model).__name__}, expected a torch.nn.Module"
+            )
         porting_matching.load(model, held.arrays, path)
         given = replace(given, rule=given.rule or said.rule)
         return self._read(model, given, held.optimizer, path.name, said.updates)
@@ -351,7 +219,9 @@ class TorchPorter:
         """Return the source that a live ``nn.Module`` is."""
         where = given.where or type(model).__name__
         if isinstance(model, torch.jit.ScriptModule):
-            raise PortError(f"{where}: TorchScript can't be read as layers; give the nn.Module itself")
+            raise PortError(
+                f"{where}: TorchScript can't be read as layers; give the nn.Module itself"
+            )
         if not isinstance(model, nn.Module):
             raise PortError(f"{where}: expected a torch.nn.Module, got a {type(model).__name__}")
         if optimizer is None:
@@ -402,17 +272,17 @@ def _draw(model: nn.Module, given: Given, where: str) -> tuple[ExportedProgram, 
     """Trace and read a model; images channels first, or last where only that fits."""
     if given.shape is None:
         raise PortError(
-            f"{where}: a PyTorch model does not say what it takes; give the input's shape, channels "
-            "last: --input 32x32x3, or '20 index' for rows of indices"
+            f"{where}: a PyTorch model does not say what it takes; give one input's shape, "
+            "channels last: --input 32x32x3, or '20 index' for rows of indices"
         )
     shapes = [given.shape]
     if len(given.shape) == 3:
         shapes.insert(0, (given.shape[2], given.shape[0], given.shape[1]))
     first: TriptychError | None = None
-    for number, shape in enumerate(shapes):
+    for shape in shapes:
         try:
             program = graph.export(model, _example(model, shape, given.index), where)
-            return program, graph.draw(program, where, channels_first=number + 1 < len(shapes))
+            return program, graph.draw(program, where)
         except PortError as error:
             first = first or error
     assert first is not None

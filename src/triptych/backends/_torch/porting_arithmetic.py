@@ -24,7 +24,7 @@ from triptych.spec.layers import Layer
 if TYPE_CHECKING:
     from triptych.backends._torch.graph import Walk
 
-# --- one number after the other --------------------------------------------------------------------
+# --- one number after the other ------------------------------------------------------------------
 
 
 def _simple(layer: Layer) -> Handler:
@@ -92,7 +92,7 @@ def _dropout(walk: Walk, call: Call) -> Seen:
     return seen
 
 
-# --- arithmetic ---------------------------------------------------------------------------------------
+# --- arithmetic ----------------------------------------------------------------------------------
 
 
 def _number(found: Any) -> float | None:

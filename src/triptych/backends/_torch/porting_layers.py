@@ -35,7 +35,7 @@ from triptych.spec.layers.convolution import Amounts
 if TYPE_CHECKING:
     from triptych.backends._torch.graph import Walk
 
-# --- layers with arrays ----------------------------------------------------------------------------
+# --- layers with arrays --------------------------------------------------------------------------
 
 
 def _conv(walk: Walk, call: Call) -> Seen:
@@ -63,10 +63,12 @@ def _straight(call: Call, weight: Array, bias: bool) -> Layer:
     padding = call["padding"]
     if padding == "same":
         # PyTorch's own: the odd pixel at the end, whatever the size.
-        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        pixels = tuple((total // 2, total - total // 2) for total in totals)
+        total = (dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1))
+        before = (total[0] // 2, total[1] // 2)
     else:
-        pixels = tuple((n, n) for n in pair(0 if padding == "valid" else padding))
+        before = pair(0 if padding == "valid" else padding)
+        total = (2 * before[0], 2 * before[1])
+    pixels = ((before[0], total[0] - before[0]), (before[1], total[1] - before[1]))
     return spec.Conv(
         weight.shape[0], kernel, pair(call["stride"]), pixels, dilation, call["groups"], bias
     )
@@ -75,10 +77,9 @@ def _straight(call: Call, weight: Array, bias: bool) -> Layer:
 def _transposed(walk: Walk, call: Call, weight: Array, bias: bool) -> Layer:
     if call["groups"] != 1:
         raise refuse(walk, call, f"groups is {call['groups']}, expected 1")
-    ends = zip(pair(call["padding"]), pair(call["output_padding"]), strict=True)
-    crop = tuple((before, before - more) for before, more in ends)
-    kernel = (weight.shape[2], weight.shape[3])
-    dilation = pair(call["dilation"])
+    (top, left), (down, right) = pair(call["padding"]), pair(call["output_padding"])
+    crop = ((top, top - down), (left, left - right))
+    kernel, dilation = (weight.shape[2], weight.shape[3]), pair(call["dilation"])
     return spec.ConvTranspose(weight.shape[1], kernel, pair(call["stride"]), crop, dilation, bias)
 
 
@@ -111,8 +112,10 @@ def _batch_norm(walk: Walk, call: Call) -> Seen:
             walk, call, "has no running statistics, without which it has no canonical form"
         )
     if not call["momentum"]:
-        walk.notes.append(f"{call.place}: its momentum is None or 0, so that its running statistics "
-                          "stay as they are when training goes on")  # fmt: skip
+        walk.notes.append(
+            f"{call.place}: its momentum is None or 0, so that its running statistics stay as they "
+            "are when training goes on"
+        )
     layer = spec.BatchNorm(call["eps"], 1.0 - call["momentum"], unbiased=True)
     arrays = _affine(walk, call, "batch_norm", walk.array(call, "running_mean"))
     for local, name in (("mean", "running_mean"), ("variance", "running_var")):
@@ -162,8 +165,10 @@ def _embedding(walk: Walk, call: Call) -> Seen:
     if call["scale_grad_by_freq"]:
         raise refuse(walk, call, "scale_grad_by_freq is set, which has no canonical form")
     if call["padding_idx"] >= 0:
-        walk.notes.append(f"{call.place}: the row of padding_idx {call['padding_idx']} learns like "
-                          "the others from now on; the array's gradient was not compared")  # fmt: skip
+        walk.notes.append(
+            f"{call.place}: the row of padding_idx {call['padding_idx']} learns like the others from "
+            "now on, and the array's gradient was not compared"
+        )
         walk.padded.add(weight.key)
     arrays = {"kernel": weight.origin("embedding", "kernel")}
     plain = walk.builder.settle(seen.value, call.place)
@@ -172,7 +177,7 @@ def _embedding(walk: Walk, call: Call) -> Seen:
     return walk.fresh(value, seen.batch)
 
 
-# --- windows ----------------------------------------------------------------------------------------
+# --- windows -------------------------------------------------------------------------------------
 
 
 def _pool(walk: Walk, call: Call) -> Any:
@@ -241,7 +246,7 @@ def _mean(walk: Walk, call: Call) -> Seen | Mean:
     return walk.fresh(value, 0 if not call["keepdim"] else seen.batch)
 
 
-# --- over time ----------------------------------------------------------------------------------------
+# --- over time -----------------------------------------------------------------------------------
 
 _KINDS = {"lstm": spec.LSTM, "gru": spec.GRU, "rnn_tanh": spec.Elman, "rnn_relu": spec.Elman}
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from triptych.backends.carried import Origin
 from triptych.backends.graph import Value
+from triptych.port.onnx import patterns
 from triptych.port.onnx.reading import Held, Reader
 from triptych.port.onnx.recurrent import recurrent
 from triptych.port.onnx.windows import axes_of, conv, conv_transpose, pool
@@ -23,13 +24,13 @@ from triptych.spec.layers import (
     Add,
     BatchNorm,
     Dropout,
-    Dueling,
     Embedding,
     HardSigmoid,
     Layer,
     LayerNorm,
     LeakyReLU,
     LogSoftmax,
+    MaxPool,
     Multiply,
     ReLU,
     ReLU6,
@@ -49,6 +50,14 @@ def _global_average(reader: Reader, node: Any) -> Value:
     return reader.builder.mean(reader.value(node), list(axes), True, reader.where(node))
 
 
+def _global_max(reader: Reader, node: Any) -> Value:
+    size = reader.shape_of(node.input[0])[2:]
+    if len(size) != 2:
+        raise reader.refuse(node, "slides over other than two axes, which has no canonical form")
+    layer = MaxPool((size[0], size[1]), (size[0], size[1]))
+    return reader.builder.windowed(layer, reader.value(node), reader.where(node), None, True)
+
+
 def _reduce_mean(reader: Reader, node: Any) -> Value | None:
     options = reader.options(node)
     axes = options.get("axes") or reader.constant(node, 1).tolist()
@@ -57,18 +66,9 @@ def _reduce_mean(reader: Reader, node: Any) -> Value | None:
     if -1 in own:
         raise reader.refuse(node, "takes the mean over the batch")
     keep = bool(options.get("keepdims", 1))
-    if rank == 2 and _centres(reader, node):
+    if rank == 2 and patterns.centres(reader, node):
         return None
     return reader.builder.mean(reader.value(node), own, keep, reader.where(node))
-
-
-def _centres(reader: Reader, node: Any) -> bool:
-    """Whether a mean is that of a dueling head: value + (advantage - mean(advantage))."""
-    less = reader.only_consumer(node.output[0])
-    if less is None or less.op_type != "Sub" or list(less.input) != [node.input[0], node.output[0]]:
-        return False
-    reader.centred[less.output[0]] = reader.value(node)
-    return True
 
 
 def _gemm(reader: Reader, node: Any) -> Value:
@@ -143,9 +143,10 @@ def _softmax(layer: Layer) -> Operator:
     def operator(reader: Reader, node: Any) -> Value:
         rank = len(reader.shape_of(node.input[0]))
         axis = reader.options(node).get("axis", -1 if reader.opset >= 13 else 1)
-        if axis % rank != rank - 1:
-            raise reader.refuse(node, f"is over axis {axis}, not the last")
-        return reader.builder.add(layer, [reader.value(node)], reader.where(node))
+        if axis % rank == 0:
+            raise reader.refuse(node, "is over the batch")
+        value, where = reader.value(node), reader.where(node)
+        return reader.builder.along(layer, value, axis % rank - 1, where)
 
     return operator
 
@@ -189,10 +190,10 @@ def _arithmetic(reader: Reader, node: Any) -> Value | None:
     where = reader.where(node)
     if node.output[0] in reader.centred:
         return None
-    for place in (0, 1):
-        if node.op_type == "Add" and node.input[place] in reader.centred:
-            both = [reader.value(node, 1 - place), reader.centred[node.input[place]]]
-            return reader.builder.add(Dueling(), both, where)
+    known = patterns.dueling(reader, node) if node.op_type == "Add" else None
+    known = patterns.gelu(reader, node) if node.op_type == "Div" else known
+    if known is not None:
+        return known
     fixed = [place for place in (0, 1) if reader.is_constant(node.input[place])]
     if not fixed:
         if node.op_type not in ("Add", "Mul"):
@@ -275,6 +276,7 @@ OPERATORS: dict[str, Operator] = {
     "MaxPool": pool,
     "AveragePool": pool,
     "GlobalAveragePool": _global_average,
+    "GlobalMaxPool": _global_max,
     "ReduceMean": _reduce_mean,
     "Gemm": _gemm,
     "MatMul": _matmul,

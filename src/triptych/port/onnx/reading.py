@@ -45,6 +45,7 @@ class Reader:
         for node in model.graph.node:
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
+        self.producers = {name: node for node in model.graph.node for name in node.output}
         self.skipped: set[str] = set()
         self.centred: dict[str, Value] = {}
         """Values less their mean, of which only a dueling head is known, by tensor."""

@@ -48,12 +48,14 @@ class _End:
         labels: its axes.
         last: whether it is the state after the last step.
         direction: which one of several was picked.
+        offset: how many directions of other nodes were joined before these.
     """
 
     name: str
     labels: list[str]
     last: bool
     direction: int | None = None
+    offset: int = 0
 
 
 def _check(reader: Reader, node: Any, options: dict[str, Any]) -> None:
@@ -72,17 +74,38 @@ def _check(reader: Reader, node: Any, options: dict[str, Any]) -> None:
         raise reader.refuse(node, "does not get (time, batch, features)")
 
 
-def _ends(reader: Reader, name: str, labels: list[str], last: bool) -> list[_End]:
+def _ends(
+    reader: Reader, name: str, labels: list[str], last: bool, direction: int | None = None
+) -> list[_End]:
     """Follow a tensor through the nodes that only drop, turn or pick axes."""
-    end = _End(name, labels, last)
+    end = _End(name, labels, last, direction)
     while True:
         readers = reader.consumers.get(end.name, [])
         if "direction" in end.labels and len(readers) > 1:
-            return [_step(reader, node, end) for node in readers]
+            return [after for node in readers for after in _ends_behind(reader, node, end)]
         done = end.labels in _DONE
+        if len(readers) == 1 and readers[0].op_type == "Concat" and "direction" in end.labels:
+            end = _step(reader, readers[0], end)
+            continue
         if len(readers) != 1 or (done and not _picks_last(reader, readers[0], end)):
             return [end]
         end = _step(reader, readers[0], end)
+
+
+def _ends_behind(reader: Reader, node: Any, end: _End) -> list[_End]:
+    """One of several readers of all directions; none of ours where it picks another node's."""
+    after = _step(reader, node, end)
+    if after.direction is not None and not 0 <= after.direction < _directions(reader, end):
+        return []
+    return _ends(reader, after.name, after.labels, after.last, after.direction)
+
+
+def _directions(reader: Reader, end: _End) -> int:
+    """How many directions the node itself has."""
+    source = reader.producers[end.name]
+    while source.op_type not in _GATES:
+        source = reader.producers[source.input[0]]
+    return 2 if reader.options(source).get("direction") == "bidirectional" else 1
 
 
 def _picks_last(reader: Reader, node: Any, end: _End) -> bool:
@@ -101,7 +124,7 @@ def _picks_last(reader: Reader, node: Any, end: _End) -> bool:
 def _step(reader: Reader, node: Any, end: _End, note: bool = True) -> _End:
     """Return what a node makes of an end."""
     after = reader.shape_of(node.output[0])
-    labels, last, direction = list(end.labels), end.last, end.direction
+    labels, last, direction, offset = list(end.labels), end.last, end.direction, end.offset
     if node.op_type == "Transpose":
         labels = [labels[axis] for axis in reader.options(node)["perm"]]
     elif node.op_type == "Gather":
@@ -111,7 +134,7 @@ def _step(reader: Reader, node: Any, end: _End, note: bool = True) -> _End:
         if labels[axis] == "time" and index % size == size - 1:
             last = True
         elif labels[axis] == "direction":
-            direction = index % size
+            direction = index % size - end.offset
         else:
             raise reader.refuse(node, "picks a step that is not the last")
         del labels[axis]
@@ -120,13 +143,16 @@ def _step(reader: Reader, node: Any, end: _End, note: bool = True) -> _End:
         if labels[axis] != "time" or int(reader.constant(node, 1).reshape(())) != -1:
             raise reader.refuse(node, "picks steps that are not the last")
         last, labels[axis] = True, "one"
+    elif node.op_type == "Concat" and labels[reader.options(node)["axis"]] == "direction":
+        before = list(node.input)[: list(node.input).index(end.name)]
+        offset += sum(reader.shape_of(name)[labels.index("direction")] for name in before)
     elif node.op_type in ("Squeeze", "Reshape"):
         labels = _reshaped(reader, node, labels, reader.shape_of(end.name), after)
     else:
         raise reader.refuse(node, "reads a recurrent node's directions, and is not known there")
     if note:
         reader.skipped.add(node.output[0])
-    return _End(node.output[0], labels, last, direction)
+    return _End(node.output[0], labels, last, direction, offset)
 
 
 def _reshaped(

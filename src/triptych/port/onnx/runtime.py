@@ -143,9 +143,9 @@ def reference(model: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(found) for found in ReferenceEvaluator(model).run(None, feed)]
 
 
-_APPROXIMATE = ("Gelu", "Selu")
+_APPROXIMATE = ("Gelu", "Selu", "Erf", "HardSwish")
 """Operators whose constants are float32 in every type."""
-_USUAL = ([], ["Tanh"], ["Sigmoid", "Tanh"], ["Sigmoid", "Tanh", "Tanh"])
+_USUAL: tuple[list[str], ...] = ([], ["Tanh"], ["Sigmoid", "Tanh"], ["Sigmoid", "Tanh", "Tanh"])
 """Activations that the reference evaluator's recurrent operators know."""
 
 
