@@ -8,10 +8,11 @@ from triptych.backends import registry
 from triptych.testing.broken import FAULTS, BrokenBackend, Fault, broken
 from triptych.testing.conformance import checks, judge
 from triptych.testing.recurrent_broken import RECURRENT_FAULTS
+from triptych.testing.search_broken import SEARCH_FAULTS
 from triptych.testing.shared_broken import SHARED_FAULTS
 
 CHECKS = {check.id: check for check in checks()}
-ALL = (*FAULTS, *RECURRENT_FAULTS, *SHARED_FAULTS)
+ALL = (*FAULTS, *RECURRENT_FAULTS, *SHARED_FAULTS, *SEARCH_FAULTS)
 
 
 @pytest.mark.parametrize("fault", ALL, ids=lambda fault: fault.name.replace(" ", "_"))

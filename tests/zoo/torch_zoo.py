@@ -66,7 +66,11 @@ def _vgg11() -> nn.Sequential:
         if width == "M":
             layers.append(nn.MaxPool2d(2))
         else:
-            layers += [nn.Conv2d(before, width, 3, padding="same"), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [
+                nn.Conv2d(before, width, 3, padding="same"),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
             before = width
     head = [nn.Flatten(), nn.Linear(64, 48), nn.ReLU(True), nn.Dropout(), nn.Linear(48, 10)]
     return nn.Sequential(*layers, *head)

@@ -90,7 +90,8 @@ def prove(source: Source, written: Written, target: str, seed: int = 0) -> Proof
             continue
         gap = _gradient_gap(source, target, inputs, dtype, seed)
         if gap is None:
-            notes.append(f"{source.runtime} gives no gradients, so that none were compared")
+            side = written if target == "numpy" else source
+            notes.append(f"{side.runtime} gives no gradients, so that none were compared")
             continue
         gradients[dtype] = gap[0]
         if not gap[0] <= GRADIENT[dtype] * (1.0 if dtype == "float64" else 10.0):

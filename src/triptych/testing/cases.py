@@ -133,15 +133,11 @@ _NETWORKS: dict[str, Any] = {
         **{"back": "permute 1,0", "sum": "add <- back, tokens", "norm": "layer_norm softmax"},
         **{"flat": "flatten", "head": "dense 2"},
     },
-    # Merged in another order than written: Keras by itself would run the second norm first.
+    # Keras by itself would run the second norm before the first.
     "shared": {
         **{"input": "6", "a": "dense 3", "norm": "batch_norm keep 0.7 tanh"},
-        **{"other": "dense 6 gelu <- input", "again": "shares a", "renorm": "shares norm sigmoid"},
-        **{
-            "both": "multiply <- renorm, norm",
-            "all": "concatenate <- both, other",
-            "head": "dense 2",
-        },
+        **{"other": "dense 6 gelu <- input", "b": "shares a", "again": "shares norm sigmoid"},
+        **{"both": "multiply <- norm, again", "all": "concatenate <- both, other", "q": "dense 2"},
     },
     "activations": _fan("5", "dense 3", (*_SMOOTH, *_CORNERED), "dense 2"),
 }
@@ -267,6 +263,7 @@ FUNCTIONS = (
         lambda y, b: y.sum() * np.array([1.0, 0.0, 0.0]),
     ),
     FunctionCase("abs", lambda xp, y, b: y + xp.abs(y), lambda y, b: 2.0 * y * (y > 0)),
+    FunctionCase("log", lambda xp, y, b: xp.log(1.0 + y * y), lambda y, b: np.log1p(y * y)),
     FunctionCase("square", lambda xp, y, b: xp.square(y) + y, lambda y, b: y * (y + 1.0)),
     FunctionCase(
         "where",

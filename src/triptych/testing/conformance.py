@@ -21,7 +21,7 @@ from typing import Any
 
 from triptych.backends.protocol import Backend
 from triptych.errors import TriptychError
-from triptych.testing import on_networks, on_rules
+from triptych.testing import on_networks, on_rules, on_searches
 from triptych.testing.cases import CORNERS, FUNCTIONS, NAMES, NETWORKS, RULES
 from triptych.testing.recurrent_cases import GATED, RECURRENT, STEPS
 
@@ -49,6 +49,11 @@ _ON_RECURRENT = (
     on_networks.check_gradients,
     on_networks.check_params,
     on_networks.check_factors,
+)
+_ON_SEARCHES = (
+    on_searches.check_sparse,
+    on_searches.check_search,
+    on_searches.check_search_state,
 )
 _ON_RULES = (on_rules.check_rule, on_rules.check_slots, on_rules.check_rule_factors)
 
@@ -85,6 +90,7 @@ def checks() -> list[Check]:
     found += [Check(on_networks.check_steps, case) for case in STEPS]
     found += [Check(check, networks[name]) for check, names in _ON_SOME for name in names]
     found += [Check(check, case) for case in (*RULES, *GATED) for check in _ON_RULES]
+    found += [Check(check, case) for case in on_searches.SEARCHES for check in _ON_SEARCHES]
     found += [Check(on_rules.check_function, case) for case in FUNCTIONS]
     found += [Check(on_rules.check_corners, case) for case in CORNERS]
     return found + [Check(on_rules.check_node_name, case) for case in NAMES]

@@ -47,8 +47,8 @@ def _make(network: Network, node: Node, dtype: str) -> Any:
 class Ordered(keras.Model):
     """A functional model that runs its layers in the order of the network's nodes.
 
-    Keras runs them as it finds them walking back from the output; a batch normalisation that stands
-    at two places would move its running statistics in that order.
+    Keras runs them by their distance from the output, and then as it found them; a batch
+    normalisation that stands at two places would move its running statistics in that order.
     """
 
     def __init__(self, network: Network, **options: Any) -> None:

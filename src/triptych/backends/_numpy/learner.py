@@ -46,6 +46,8 @@ class NumpyLearner(BaseLearner):
         self.models = {"online": Model(self.network)}
         if self.has_target:
             self.models["target"] = Model(self.network)
+        if self.search is not None:
+            self.search = rules.Search(self.search.rule, self.search.shapes, self.dtype)
         self.slot_arrays = (
             rules.start(self.native_rule, self._trained()) if self.native_rule else {}
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from triptych.backends import searching
 from triptych.spec.rules import SGD, Adagrad, Adam, AdamW, Clip, RMSprop, Rule
 
 Arrays = dict[str, np.ndarray]
@@ -131,3 +132,59 @@ _STEPS: dict[type[Rule], _Step] = {
     RMSprop: _rmsprop,
     Adagrad: _adagrad,
 }
+
+
+class Search(searching.Search):
+    """Scaled conjugate gradient once more, in the steps of Møller 1993, over arrays by name.
+
+    The state is kept as in the class above; the formulas owe it nothing.
+    """
+
+    def update(
+        self, params: Mapping[str, np.ndarray], count: int, at: searching.At
+    ) -> tuple[float, Arrays]:
+        """Make one update; see the class above."""
+        w, own = {n: np.array(a) for n, a in params.items()}, self.numbers
+        p, r = self.split(self.direction), self.split(self.residual)
+        if not _inner(p, p):
+            own["loss"], gradient = at(w)
+            r = {n: -gradient[n] for n in w}
+            p = dict(r)
+        loss, mu, size = own["loss"], _inner(p, r), _inner(p, p)
+        if mu:
+            if own["stepped"]:
+                sigma = self.rule.sigma / math.sqrt(size)
+                gradient = at({n: w[n] + sigma * p[n] for n in w})[1]
+                own["curvature"] = _inner(p, {n: (gradient[n] + r[n]) / sigma for n in w})
+            w, p, r = self._step_along(w, p, r, (mu, size), count, at)
+        self.direction, self.residual = self.join(p), self.join(r)
+        return loss, w
+
+    def _step_along(
+        self, w: Arrays, p: Arrays, r: Arrays, sizes: tuple[float, float], count: int, at: Any
+    ) -> tuple[Arrays, Arrays, Arrays]:
+        """Steps 3 to 8 of the paper: return point, direction and residual."""
+        own, (mu, size) = self.numbers, sizes
+        delta, damping = own["curvature"] + (own["damping"] - own["raised"]) * size, own["damping"]
+        if delta <= 0.0:
+            own["raised"] = 2.0 * (damping - delta / size)
+            delta, damping = damping * size - delta, own["raised"]
+        there = {n: w[n] + mu / delta * p[n] for n in w}
+        loss, gradient = at(there)
+        comparison = 2.0 * delta * (own["loss"] - loss) / (mu * mu)
+        good = comparison >= 0.0
+        if good:
+            fresh = {n: -gradient[n] for n in w}
+            beta = (_inner(fresh, fresh) - _inner(fresh, r)) / mu
+            turn = (count + 1) % sum(array.size for array in w.values()) == 0
+            p = {n: fresh[n] + (0.0 if turn else beta) * p[n] for n in w}
+            w, r = there, fresh
+        own |= {"loss": loss if good else own["loss"], "raised": 0.0 if good else damping}
+        damping = damping / 4.0 if comparison >= 0.75 else damping
+        damping += delta * (1.0 - comparison) / size if comparison < 0.25 else 0.0
+        own |= {"curvature": delta, "damping": damping, "stepped": float(good)}
+        return w, p, r
+
+
+def _inner(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> float:
+    return float(sum(np.sum(left[name] * right[name]) for name in left))

@@ -166,8 +166,8 @@ def _embedding(walk: Walk, call: Call) -> Seen:
         raise refuse(walk, call, "scale_grad_by_freq is set, which has no canonical form")
     if call["padding_idx"] >= 0:
         walk.notes.append(
-            f"{call.place}: the row of padding_idx {call['padding_idx']} learns like the others from "
-            "now on, and the array's gradient was not compared"
+            f"{call.place}: the row of padding_idx {call['padding_idx']} learns like the others "
+            "from now on, and the array's gradient was not compared"
         )
         walk.padded.add(weight.key)
     arrays = {"kernel": weight.origin("embedding", "kernel")}

@@ -1,10 +1,10 @@
 """``.mat`` files as plain data, and back: which version one is, and what is refused.
 
-Structs are dicts (arrays of structs lists of dicts), cells are flat lists in MATLAB's order, text is
-``str`` (several rows a list), everything else is an array as MATLAB has it, with two axes at least.
-Objects, function handles, sparse and complex arrays are refused by name: they need MATLAB's code, or
-are no part of a network. The bytes of versions 5 and 7 are read in ``version5.py``, those of 7.3 in
-``version73.py``; what the data mean is in ``structs.py``.
+Structs are dicts (arrays of structs lists of dicts), cells are flat lists in MATLAB's order, text
+is ``str`` (several rows a list), all else is an array as MATLAB has it, with two axes at least.
+Objects, function handles, sparse and complex arrays are refused by name: they need MATLAB's code,
+or are no part of a network. The bytes of versions 5 and 7 are read in ``version5.py``, those of 7.3
+in ``version73.py``; what the data mean is in ``structs.py``.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def _write_5(path: Path, values: Mapping[str, Any], compressed: bool) -> None:
     for name, value in values.items():
         if (size := _bytes(value)) > _V5_MOST:
             raise PortError(
-                f"{path.name}: {name} has {size:,} bytes, and a variable of a .mat file of version 7 "
-                f"at most {_V5_MOST:,}"
+                f"{path.name}: {name} has {size:,} bytes, and a variable of a .mat file of version "
+                f"7 at most {_V5_MOST:,}"
             )
     scipy.io.savemat(
         path,

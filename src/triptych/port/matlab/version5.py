@@ -1,7 +1,7 @@
 """The bytes of ``.mat`` files of version 5 and 7 (which is 5 with compressed variables), read.
 
-Source: MathWorks, *MAT-File Format*, chapter 1. Nothing is allocated by what a header announces: every
-size is compared with the bytes that are there. Writing is scipy's, in ``files.py``.
+Source: MathWorks, *MAT-File Format*, chapter 1. Nothing is allocated by what a header announces:
+every size is compared with the bytes that are there. Writing is scipy's, in ``files.py``.
 """
 
 from __future__ import annotations
@@ -160,10 +160,8 @@ class _Reader:
     def _text(self, element: _Element, shape: tuple[int, ...]) -> Any:
         if element.kind in _TEXT:
             suffix = "" if element.kind == 16 else ("-le" if self.order == "<" else "-be")
-            try:
-                letters = bytes(element.data).decode(_TEXT[element.kind] + suffix)
-            except UnicodeDecodeError:
-                raise BrokenError("a text is no Unicode") from None
+            # Octave cuts UTF-8 in the middle of a letter; such a text is read as far as it can be.
+            letters = bytes(element.data).decode(_TEXT[element.kind] + suffix, "replace")
         else:
             letters = "".join(chr(int(n)) for n in self.numbers(element))
         return rows_of(letters, shape)
@@ -188,7 +186,7 @@ class _Reader:
         names = self.element(data, width.end)
         (length,) = self.numbers(width) if len(width.data) == 4 else (0,)
         if not len(names.data):
-            return {} if count == 1 else [{} for _ in range(min(count, 0))]
+            return {} if count == 1 else []
         if length < 1 or len(names.data) % int(length):
             raise BrokenError("a struct's field names are broken")
         text = bytes(names.data)
@@ -207,8 +205,7 @@ class _Reader:
 def _shaped(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if numbers.size != prod(shape):
         raise BrokenError(
-            f"it is truncated: an array of sizes {'x'.join(map(str, shape))} holds {numbers.size:,} "
-            "numbers"
+            f"it is truncated: an array of {'x'.join(map(str, shape))} holds {numbers.size:,} numbers"
         )
     return numbers.reshape(shape, order="F")
 

@@ -1,8 +1,8 @@
 """``.mat`` files of version 7.3: HDF5 with MATLAB's conventions, read and written by h5py.
 
 Arrays are stored with their axes reversed; cells and struct arrays hold references into ``#refs#``;
-``MATLAB_class`` says what an entry is and ``MATLAB_empty`` that it holds sizes only. Links that lead
-out of the file, data kept in other files and filters that load code are refused.
+``MATLAB_class`` says what an entry is and ``MATLAB_empty`` that it holds sizes only. Links that
+lead out of the file, data kept in other files and filters that load code are refused.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class _Reader:
 
     def entry(self, item: Any, name: str, depth: int) -> Any:
         """Return a variable, a field or an entry of a cell."""
+        if "OCTAVE_NEW_FORMAT" in item.attrs:
+            raise BrokenError("it is of Octave's own HDF5 form; save it with save('-v7', ...)")
         kind = item.attrs.get("MATLAB_class", b"")
         kind = kind.decode() if isinstance(kind, bytes) else str(kind)
         if isinstance(item, self.h5py.Group):
@@ -75,7 +77,7 @@ class _Reader:
         if not isinstance(item, self.h5py.Dataset):
             raise BrokenError(f"{name} is neither an array nor a struct")
         self._check(item, name, depth)
-        if "MATLAB_empty" in item.attrs and item.attrs["MATLAB_empty"]:
+        if item.attrs.get("MATLAB_empty"):
             return _empty(kind, item[()])
         if item.dtype == self.h5py.ref_dtype:
             entries = self._entries(item, name, depth)
@@ -83,7 +85,7 @@ class _Reader:
         return self._array(item, kind, name)
 
     def _check(self, item: Any, name: str, depth: int) -> None:
-        """Its data must be in this file, as much as announced, and unpacked without foreign code."""
+        """Its data must be in this file, all of it, and unpacked without foreign code."""
         if item.external or item.is_virtual:
             raise BrokenError(f"{name} keeps its numbers in another file")
         self.budget.take(int(item.size or 0) * item.dtype.itemsize, depth)
@@ -142,7 +144,7 @@ def _empty(kind: str, sizes: Any) -> Any:
         return {} if all(shape) else []
     if kind not in (*_NUMBERS, "logical") or all(shape) or len(shape) > 32 or min(shape) < 0:
         raise BrokenError(f"an empty {kind or 'array'} announces the sizes {shape}")
-    return np.zeros([min(n, 1) for n in shape], bool if kind == "logical" else _NUMBERS[kind])
+    return np.zeros(shape, bool if kind == "logical" else _NUMBERS[kind])
 
 
 def _thing(kind: str, item: Any) -> str:
