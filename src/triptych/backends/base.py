@@ -337,7 +337,7 @@ class BaseLearner(ABC):
 
     def _read_params(self) -> tuple[str, ...]:
         """The names of the arrays that the objective reads itself."""
-        return getattr(self.objective, "params", ())
+        return getattr(self.objective, "reads", ())
 
     def _inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """The batch in the types of the step, with dropout masks drawn for it."""

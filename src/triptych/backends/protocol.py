@@ -87,7 +87,7 @@ class Objective(Protocol):
     """A pure function from outputs and a batch to a loss, written once for all frameworks.
 
     It may also have ``factors()``, which returns every constant the loss depends on, by name, for
-    rung 0 to compare; and ``params``, the names of arrays of the online network that learn and
+    rung 0 to compare; and ``reads``, the names of arrays of the online network that learn and
     that the loss reads itself: they are among the ``outputs`` under their names, in the
     framework's own layout, with gradient.
     """

@@ -148,13 +148,13 @@ class Sparse:
             raise RecipeError("; ".join(wrong))
         self.objective = objective
         kernels = (name for name in network.trainable if name.endswith("/kernel"))
-        self.params = tuple(kernels) if objective.l2_on is None else objective.l2_on
+        self.reads = tuple(kernels) if objective.l2_on is None else objective.l2_on
         self.evaluations = (Evaluation("output", nodes=(objective.hidden,)),)
 
     def factors(self) -> dict[str, Any]:
         """The objective's parameters, and the arrays whose squares are summed."""
         own = {"name": self.objective.name} | asdict(self.objective)
-        return own | {"l2_on": list(self.params)}
+        return own | {"l2_on": list(self.reads)}
 
     def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """Return the loss of all examples."""
@@ -168,7 +168,7 @@ class Sparse:
         """Return error, weights and sparsity, each before it is multiplied."""
         squares = xp.square(outputs["output"] - batch["target"])
         combine = xp.mean if self.objective.mean_over_outputs else xp.sum
-        weights = sum(xp.sum(xp.square(outputs[name])) for name in self.params)
+        weights = sum(xp.sum(xp.square(outputs[name])) for name in self.reads)
         mean = xp.mean(outputs[f"output/{self.objective.hidden}"], axis=0)
         return {
             "error": reduce(xp, combine(squares, axis=1), self.objective.reduction),

@@ -124,8 +124,10 @@ def _names(path: Path) -> list[str]:
                     f"bytes and the file has {size:,}"
                 )
             header = json.loads(handle.read(length))
+            if not isinstance(header, dict):
+                raise ValueError("its header is no JSON object")
             return [name for name in header if name != "__metadata__"]
-    except (struct.error, ValueError, RecursionError, AttributeError, TypeError) as error:
+    except (struct.error, ValueError, RecursionError) as error:
         raise PortError(f"{path} is not a readable safetensors file: {error}") from None
 
 

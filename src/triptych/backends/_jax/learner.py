@@ -73,7 +73,7 @@ class Program:
         assert self.objective is not None
         model = nnx.merge(self.graph, trained, rest)
         still = nnx.merge(self.graph, trained, rest)
-        read = getattr(self.objective, "params", ())
+        read = getattr(self.objective, "reads", ())
         outputs = {name: self._array(trained, name) for name in read}
         for item in self.objective.evaluations:
             if item.gradient:

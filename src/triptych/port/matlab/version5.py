@@ -205,7 +205,7 @@ class _Reader:
 def _shaped(numbers: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if numbers.size != prod(shape):
         raise BrokenError(
-            f"it is truncated: an array of {'x'.join(map(str, shape))} holds {numbers.size:,} numbers"
+            f"it is truncated: an array of sizes {shape} holds {numbers.size:,} numbers"
         )
     return numbers.reshape(shape, order="F")
 
