@@ -24,7 +24,7 @@ demo: $(STAMP) ## Train the fruit agent in three frameworks, prove them equal, w
 	rm -rf $(DEMO)
 	$(BIN)/triptych compare fruit --set task.grid=10 --out $(DEMO)
 
-test: $(STAMP) browser ## Run the tests
+test: $(STAMP) browser octave ## Run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(STAMP) ## Format, lint, types, import arrows, import cost
@@ -47,6 +47,13 @@ browser: # Headless Chromium, which one test renders the page in
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	     && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "no Chromium found: install it (Debian: apt-get install chromium) to run the browser test"
+
+.PHONY: octave
+octave: # GNU Octave, which runs exported MATLAB code in the tests
+	@command -v octave-cli octave >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends octave >/dev/null; } \
+	|| echo "no Octave found: install it (Debian: apt-get install octave) to run the MATLAB tests"
 
 clean: ## Remove the environment and everything made
 	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache
