@@ -1,8 +1,8 @@
 """Flax NNX models as people write them: published structures, modest widths, small inputs.
 
 Order and kind of layers are the papers'; widths and input sizes (mostly 32x32) are smaller, so that
-a test takes a second. :func:`shake` moves what Flax starts at 0 or 1: biases, scales, statistics.
-Nothing of this project is imported here.
+a test takes a second. :func:`filled` moves what Flax starts at 0 or 1: biases, scales,
+statistics. Nothing of this project is imported here.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ import numpy as np
 from flax import nnx
 
 
-def shake(model, seed=0):
-    """Give every array values of its own: no bias 0, no scale 1, statistics moved."""
-    stream = np.random.default_rng(seed)
+def filled(build, seed=0):
+    """Return a model with values of its own in every array: no bias 0, no scale 1, all moved.
+
+    Flax' own draws are left out, each of which JAX would compile.
+    """
+    model, stream = nnx.eval_shape(build), np.random.default_rng(seed)
     for place, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
-        start = np.asarray(variable[...])
-        if place[-1] == "var":
-            value = stream.uniform(0.5, 2.0, start.shape)
-        elif start.ndim > 1:
-            value = start + 0.02 * stream.normal(size=start.shape)
+        shape, name = variable.shape, place[-1]
+        if name == "var":
+            value = stream.uniform(0.5, 2.0, shape)
+        elif len(shape) > 1:
+            value = stream.normal(size=shape) / np.sqrt(np.prod(shape[:-1]))
         else:
-            value = start + 0.2 * stream.normal(size=start.shape)
-        variable[...] = jnp.asarray(value, start.dtype)
+            value = (name == "scale") + 0.2 * stream.normal(size=shape)
+        variable.set_value(jax.device_put(value.astype(variable.dtype)))
+    nnx.reseed(model, default=0, carry=1)
     return model
 
 
@@ -70,7 +74,7 @@ class AlexNet(nnx.Module):
         self.head = nnx.Linear(64, 10, rngs=rngs)
 
     def __call__(self, x):
-        for conv, pools in zip(self.convs, self.pools):
+        for conv, pools in zip(self.convs, self.pools, strict=True):
             x = jax.nn.relu(conv(x))
             if pools:
                 x = nnx.max_pool(x, (3, 3), strides=(2, 2))
@@ -326,7 +330,7 @@ class SqueezeExcite(nnx.Module):
 
 
 def _rngs():
-    return nnx.Rngs(params=0, dropout=1, carry=2)
+    return nnx.Rngs(0)
 
 
 # name: (makes it, shape of one input, whether inputs are indices)
@@ -355,4 +359,4 @@ ZOO = {
 def make(name):
     """Return (the model with moved arrays, shape of one input, whether inputs are indices)."""
     build, shape, index = ZOO[name]
-    return shake(build()), shape, index
+    return filled(build), shape, index

@@ -237,15 +237,15 @@ class BaseLearner(ABC):
         for slot in rule.slots:
             self._check_names(slots.values[slot], self.network.trainable, f"slot {slot!r}")
         self._check_names(slots.numbers, rule.numbers, "numbers")
-        self.updates = slots.updates
-        if self.search is not None:
-            return self.search.load(slots.values, slots.numbers)
         native = {
             slot: {
                 name: self._native(name, slots.values[slot][name]) for name in slots.values[slot]
             }
             for slot in rule.slots
         }
+        self.updates = slots.updates
+        if self.search is not None:
+            return self.search.load(slots.values, slots.numbers)
         self._write_slots(slots.updates, native)
 
     def sync_target(self) -> None:

@@ -155,9 +155,7 @@ def loop(budget: Budget) -> dict[str, str]:
     """Return the conditions of the training loop: whether to go on, and whether to log."""
     lasts = {"episode < args.episodes": budget.episodes, "agent.steps < args.steps": budget.steps}
     ends = {"episode == args.episodes": budget.episodes, "agent.steps == args.steps": budget.steps}
-    due = "episode % LOG_EVERY == 0"
-    if budget.steps is not None:
-        due = f"(ended and {due})"
+    due = "episode % LOG_EVERY == 0" if budget.steps is None else "due"
     finished = [text for text, most in ends.items() if most is not None]
     return {
         "unspent": " and ".join(text for text, most in lasts.items() if most is not None),

@@ -17,7 +17,7 @@ from triptych.spec.catalogue import FRAMEWORKS, GROUPS, Factor, factor, factors,
 from triptych.spec.initial import Initial
 from triptych.spec.notation import parse
 from triptych.spec.objective import parse_objective
-from triptych.spec.rules import RULES, parse_rule
+from triptych.spec.rules import RULES, constant, parse_rule
 from triptych.spec.shelf import _load, load_recipe, shipped
 
 WORDS = """
@@ -107,7 +107,7 @@ def real_keys() -> list[str]:
         keys += [f"{node.name}.{name}" for name in ("kind", "inputs", "activation", *own)]
     keys += [f"{name}.initial" for name in network.parameters]
     for rule in RULES.values():
-        keys += [f"optimizer.{name}" for name in rule(rate=None).factors()]  # type: ignore[arg-type]
+        keys += [f"optimizer.{name}" for name in rule(constant(1.0)).factors()]
     keys += [f"optimizer.clip.{limit}" for limit in ("global_norm", "norm", "value")]
     keys += [f"optimizer.rate at update {count}" for count in (0, 1, 10, 100, 1000)]
     keys += [f"optimizer.{k}" for k in ("rate_in_buffer", "dampening", "weight_decay", "clip")]

@@ -234,7 +234,9 @@ def _parts(model: nnx.Module, dtype: DType) -> tuple[Any, Any, Any]:
 
 
 def _cast(array: Any, dtype: DType) -> Any:
-    return jnp.array(array, dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    return jax.device_put(np.asarray(array).astype(dtype))  # compiles nothing, unlike jnp.asarray
 
 
 def canonical(array: np.ndarray, seen: Seen) -> np.ndarray:
@@ -282,7 +284,7 @@ def _of_network(path: Path, stored: files.Stored, given: Given) -> JaxSource:
     arrays = porting_writing.native_arrays(network, params)
 
     def make(dtype: Any) -> nnx.Module:
-        return filled(Model(network, dtype), arrays)
+        return filled(nnx.eval_shape(lambda: Model(network, dtype)), arrays)
 
     module = Module(make(np.result_type(np.float32, *params.values())), path.name, make)
     output = Value(network.output.name, tuple(range(len(network.shapes[network.output.name]))))
@@ -314,7 +316,7 @@ def filled(model: nnx.Module, arrays: Mapping[str, np.ndarray]) -> nnx.Module:
     for place, variable in nnx.to_flat_state(nnx.state(model)):
         key = porting_calls.key_of(place)
         if key in arrays:
-            variable[...] = jnp.asarray(arrays[key])
+            variable.set_value(jax.device_put(np.asarray(arrays[key])))
     return model
 
 

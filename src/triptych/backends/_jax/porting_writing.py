@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -23,31 +22,34 @@ from triptych.backends._jax.optimizers import FIELDS, rule_text
 from triptych.backends.carried import Trained
 from triptych.backends.layout import Home
 from triptych.backends.protocol import DType, Params
-from triptych.backends.sourcing import class_name, is_index
+from triptych.backends.sourcing import class_name, has, is_index
 from triptych.errors import PortError, Unsupported
 from triptych.spec.network import Network
 
 _LOAD = '''
 def load(path: str, dtype: type = jnp.float32) -> {name}:
     """Return the network with a file's arrays; float64 needs jax_enable_x64."""
-    model = {name}(nnx.Rngs(0), dtype)
-    arrays = {read}
+    model = nnx.eval_shape(lambda: {name}(nnx.Rngs(0), dtype))  # shapes alone, nothing is drawn
+    {reseed}arrays = {read}
     for place, variable in nnx.to_flat_state(nnx.state(model, (nnx.Param, nnx.BatchStat))):
-        variable[...] = jnp.asarray({get}, dtype)
+        variable.set_value(jax.device_put({get}.astype(dtype)))
     return model
 '''
 _LOAD_OPTIMIZER = '''
 def load_optimizer(path: str, model: nnx.Module) -> nnx.Optimizer:
     """Return the optimizer with the state in a .safetensors file."""
-    optimizer = make_optimizer(model)
+    optimizer = nnx.eval_shape(lambda: make_optimizer(model))
     arrays = load_file(path)
     for place, variable in nnx.to_flat_state(nnx.state(optimizer)):
-        variable[...] = jnp.asarray(arrays[".".join(map(str, place))], variable.dtype)
+        array = arrays[".".join(map(str, place))]
+        variable.set_value(jax.device_put(array.astype(variable.dtype)))
     return optimizer
 '''
+_RESEED = "nnx.reseed(model, default=0)  # the streams of dropout\n    "
 _SAFETENSORS = ("load_file(path)", 'arrays[".".join(map(str, place))]')
 _MSGPACK = ("msgpack_restore(Path(path).read_bytes())", "arrays[place[0]][place[1]]")
 _READ_IMPORTS = {
+    "jax.": "import jax",
     "load_file(": "from safetensors.numpy import load_file",
     "msgpack_restore(": "from flax.serialization import msgpack_restore",
     "Path(": "from pathlib import Path",
@@ -111,9 +113,9 @@ def _optimizer_arrays(trained: Trained, path: Path, title: str) -> dict[str, np.
     """The state of the written optimizer, by the paths in its own state."""
     assert trained.slots is not None
     module = load_module(path)
-    with jax.enable_x64(True):
-        optimizer = module.make_optimizer(module.load(str(path), _type(trained)))
-        places = [place for place, _ in nnx.to_flat_state(nnx.state(optimizer))]
+    model = module.load(str(path), _type(trained))
+    optimizer = nnx.eval_shape(lambda: module.make_optimizer(model))
+    places = [place for place, _ in nnx.to_flat_state(nnx.state(optimizer))]
     slots = {FIELDS[slot]: values for slot, values in trained.slots.values.items()}
     natives = {field: native_arrays(trained.network, v) for field, v in slots.items()}
     found = {}
@@ -138,7 +140,11 @@ def whole_text(network: Network, title: str, suffix: str, rule: str = "") -> str
     """Return the module's text with what loads its arrays, and its optimizer's."""
     read, get = _MSGPACK if suffix == ".msgpack" else _SAFETENSORS
     name = class_name(title)
-    texts = [source.write(network, title), _LOAD.format(name=name, read=read, get=get)]
+    reseed = _RESEED if has(network, "dropout") else ""
+    texts = [
+        source.write(network, title),
+        _LOAD.format(name=name, read=read, get=get, reseed=reseed),
+    ]
     texts += [rule, _LOAD_OPTIMIZER] if rule else []
     imports, bodies = [], []
     for text in texts:
@@ -182,13 +188,17 @@ class JaxWritten:
         self.own = _type(trained)
         self.module = load_module(path)
         self.index = is_index(trained.network)
+        self._runs: dict[str, Any] = {}
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return its output in inference mode, canonical layout."""
-        model = self.module.load(str(self.path), jnp.dtype(dtype))
-        model.eval()
+        if dtype not in self._runs:
+            model = self.module.load(str(self.path), jnp.dtype(dtype))
+            model.eval()
+            self._runs[dtype] = (model, nnx.jit(lambda own, x: own(x)))
+        model, run = self._runs[dtype]
         x = np.asarray(observations, np.int32 if self.index else dtype)
-        return np.asarray(nnx.jit(lambda own, value: own(value))(model, jnp.asarray(x)), dtype)
+        return np.asarray(run(model, jnp.asarray(x)), dtype)
 
     def params(self) -> Params:
         """Return the arrays it holds, canonical layout."""

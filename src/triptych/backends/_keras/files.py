@@ -26,6 +26,7 @@ from triptych.backends._keras import graph, porting_ops
 from triptych.errors import PortError, in_one_line
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_STRUCTURE = "triptych_network"
 _MOST_TEXT = 64_000_000
 """Bytes of a configuration."""
 _MOST_TIMES = 100
@@ -55,6 +56,7 @@ class Opened:
         arrays: by their path in the file, such as ``layers/dense/vars/0``.
         names: by a group's path the name that Keras gives it: a layer's.
         orders: by a group's path the names of its arrays in Keras' order, in files of the old kind.
+        structure: the network as plain data, which :func:`add_structure` left in the file.
     """
 
     config: dict[str, Any] | None
@@ -62,6 +64,7 @@ class Opened:
     arrays: dict[str, np.ndarray]
     names: dict[str, str]
     orders: dict[str, list[str]]
+    structure: Any = None
 
     @property
     def size(self) -> int:
@@ -94,17 +97,33 @@ def _archive(path: Path) -> Opened:
     with zipfile.ZipFile(path) as archive:
         _check_members(archive, path)
         config = _json(archive.read(CONFIG), path, CONFIG)
+        metadata = _json(archive.read(METADATA), path, METADATA)
         weights = archive.read(WEIGHTS)
     with h5py.File(io.BytesIO(weights), "r") as file:
         arrays, names, orders = _contents(file, f"{path}: {WEIGHTS}")
     compiled = config.get("compile_config") or {}
-    return Opened(config, compiled.get("optimizer"), arrays, names, orders)
+    structure = metadata.get(_STRUCTURE)
+    return Opened(config, compiled.get("optimizer"), arrays, names, orders, structure)
+
+
+def add_structure(path: Path, network: Mapping[str, Any]) -> None:
+    """Leave the network in a file's metadata, for classes and operations that are not read back.
+
+    Keras reads a version and a date there and lets the rest be.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(members[METADATA]) | {_STRUCTURE: network}
+    members[METADATA] = json.dumps(metadata).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
 
 
 def _check_members(archive: zipfile.ZipFile, path: Path) -> None:
     names = archive.namelist()
     odd = [name for name in names if name not in (CONFIG, METADATA, WEIGHTS)]
-    lacking = {CONFIG, WEIGHTS} - set(names)
+    lacking = {CONFIG, METADATA, WEIGHTS} - set(names)
     if odd or len(set(names)) < len(names):
         what = repr(odd[0]) if odd else "one name twice"
         raise PortError(
@@ -336,12 +355,49 @@ def model_of(path: Path, found: Opened) -> Any:
         PortError: it holds classes that are not Keras' own, or arrays that do not fit.
     """
     check_config(found.config, path)
-    return _loaded(path, found.size, lambda: keras.saving.load_model(path, compile=False))
+    return _loaded(path, found.size, lambda: keras.saving.load_model(path, compile=False, safe_mode=True))
 
 
 def fill(model: Any, path: Path, found: Opened) -> None:
     """Load a file's arrays into a model of the user's own, by Keras."""
     _loaded(path, found.size, lambda: model.load_weights(path))
+
+
+def optimizer_of(model: Any, path: Path, found: Opened) -> tuple[Any, str]:
+    """Return the optimizer that a file holds, with its state, or None and a note why not."""
+    if not found.optimizer:
+        return None, ""
+    try:
+        check_config(found.optimizer, path, lambda name: True)
+        optimizer = keras.optimizers.get(found.optimizer)
+        optimizer.build(model.trainable_variables)
+    except Exception as error:
+        return None, f"the optimizer was left behind: {in_one_line(error)}"
+    if not take_state(optimizer, found):
+        return None, "the optimizer was left behind: its arrays are not those of the layers"
+    return optimizer, ""
+
+
+def take_state(optimizer: Any, found: Opened) -> bool:
+    """Put an optimizer's arrays into one that is built, where they fit."""
+    arrays = _state(found)
+    own = optimizer.variables
+    fits = len(arrays) == len(own) and all(
+        tuple(variable.shape) == array.shape for variable, array in zip(own, arrays, strict=True)
+    )
+    for variable, array in zip(own, arrays, strict=True) if fits else ():
+        variable.assign(array.astype(variable.dtype))
+    return fits
+
+
+def _state(found: Opened) -> list[np.ndarray]:
+    """An optimizer's arrays in Keras' order."""
+    names = found.orders.get("optimizer_weights/weight_names")
+    if names is not None:
+        return [found.arrays[f"optimizer_weights/{name}"] for name in names]
+    start = "optimizer/vars/"
+    places = [place for place in found.arrays if place.startswith(start)]
+    return [found.arrays[place] for place in sorted(places, key=lambda p: int(p[len(start) :]))]
 
 
 def _loaded(path: Path, count: int, load: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ A source is read from the live model, whichever way it came (``files.py``), by i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from triptych.backends._keras import files, graph, optimizers
+from triptych.backends._keras import files, graph, optimizers, porting_writing
+from triptych.backends._keras.porting_network import NetworkSource
 from triptych.backends._keras.porting_twin import Twin, by_name, canonical
 from triptych.backends.carried import Given, Source, Trained, Written
 from triptych.backends.protocol import DType, Params
-from triptych.errors import PortError, in_one_line
+from triptych.errors import NetworkError, PortError, in_one_line
+from triptych.spec.network import Network
+from triptych.spec.plain import from_plain
 
 RUNTIME = f"keras {keras.__version__} on tensorflow {tf.__version__}"
 _MOST = 1 << 28
@@ -147,11 +150,28 @@ class KerasPorter:
         """Return the source in a ``.keras``, ``.h5`` or ``.weights.h5`` file."""
         found = files.opened(path)
         if given.make is not None:
-            return self._into(path, given, found)
+            return self._into(path, found, given)
+        if given.network is None and found.structure is not None:
+            given = replace(given, network=_structure(path, found))
+        if given.network is not None:
+            return NetworkSource(path, found, given)
         if found.config is None:
-            raise PortError(f"{path} holds arrays alone")
+            raise PortError(
+                f"{path} holds arrays and no structure; say the structure beside it: --network "
+                "RECIPE_OR_FILE, or your own model as file.py:function"
+            )
         model = files.model_of(path, found)
-        return self._source(model, str(path), given, files.optimizer_of(model, path, found))
+        return self._source(model, str(path), given, *files.optimizer_of(model, path, found))
+
+    def _into(self, path: Path, found: files.Opened, given: Given) -> Source:
+        """The source that a user's own model is with a file's arrays."""
+        assert given.make is not None
+        model = given.make()
+        if not isinstance(model, keras.Model):
+            raise PortError(f"{given.where} gives a {type(model).__name__}, not a keras.Model")
+        graph.read(model, given.where, given)  # so that it is built
+        files.fill(model, path, found)
+        return self._source(model, given.where, given, *files.optimizer_of(model, path, found))
 
     def read_object(self, model: Any, given: Given, optimizer: Any = None) -> Source:
         """Return the source that a live ``keras.Model`` is."""
@@ -160,12 +180,32 @@ class KerasPorter:
             raise PortError(f"{where} is a {type(model).__name__}, not a keras.Model")
         return self._source(model, where, given, optimizer or getattr(model, "optimizer", None))
 
-    def _source(self, model: Any, where: str, given: Given, optimizer: Any) -> Source:
+    def _source(
+        self, model: Any, where: str, given: Given, optimizer: Any, note: str = ""
+    ) -> Source:
         read, function = graph.read(model, where, given)
         for name, shape in read.network.shapes.items():
             if int(np.prod(shape, dtype=object)) > _MOST:
                 raise PortError(f"{where}: {name} gives {shape} for one example, more than is run")
+        if note:
+            read.reading.leave(note)
         return KerasSource(model, read, function, optimizer, where)
+
+    def write(self, trained: Trained, path: Path, title: str) -> list[Path]:
+        """Write ``net.keras`` (or ``net.h5``) and ``net.py``."""
+        return porting_writing.write(trained, path, title)
+
+    def load(self, trained: Trained, path: Path, title: str) -> Written:
+        """Return what :meth:`write` wrote, loaded by Keras."""
+        return porting_writing.KerasWritten(trained, path)
+
+
+def _structure(path: Path, found: files.Opened) -> Network:
+    """The network that we left in a file of ours."""
+    try:
+        return from_plain(found.structure)
+    except NetworkError as error:
+        raise PortError(f"{path}: {files.METADATA}: {error}") from None
 
 
 PORTER = KerasPorter()

@@ -78,7 +78,7 @@ class Twin:
             for own in op.weights:
                 copy = self.copies[id(own)]
                 copy.assign(np.asarray(own).astype(copy.dtype))
-            _finalize(clone)
+            _settle(op, clone)
 
     def outputs(self, inputs: np.ndarray) -> np.ndarray:
         """Return the output in inference mode."""
@@ -120,10 +120,11 @@ def _train(op: Any, args: Sequence[Any], options: Mapping[str, Any], call: str) 
     return op(*args, **options)
 
 
-def _finalize(clone: Any) -> None:
-    """Let a ``Normalization`` work out what it computes with, once its arrays are there."""
-    if hasattr(clone, "finalize_state") and clone.weights:
-        clone.finalize_state()
+def _settle(op: Any, clone: Any) -> None:
+    """Let a ``Normalization`` compute with what the original has worked out of its arrays."""
+    if isinstance(op, layers.Normalization):
+        dtype = clone.compute_dtype
+        clone.mean, clone.variance = tf.cast(op.mean, dtype), tf.cast(op.variance, dtype)
 
 
 def retyped(config: Any, dtype: str) -> Any:

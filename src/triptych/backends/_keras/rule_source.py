@@ -33,7 +33,9 @@ class {{name}}(keras.optimizers.Optimizer):
         super().build(variables)    #if slots
 {{made}}    #if slots
     #if slots
-    def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate) -> None:
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         """Change one variable."""
         place = self._get_variable_index(variable)    #if slots
         rate, g = ops.cast(learning_rate, variable.dtype), gradient

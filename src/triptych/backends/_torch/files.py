@@ -141,7 +141,7 @@ def load(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's own errors are of any kind
-        code = re.search(r"(?:GLOBAL|global:?) `?([\w.]+)", str(error))
+        code = re.search(r"GLOBAL `?([\w.]+)", str(error))
         if code:
             raise PortError(
                 f"{path} holds code or pickled objects ({code[1]}), which are never run; save the "
@@ -153,13 +153,7 @@ def load(path: Path) -> Any:
 def _check_archive(path: Path) -> None:
     """Refuse what ``torch.save`` does not write, before any of it is loaded."""
     with _archive(path) as archive:
-        names = archive.namelist()
-        if any(name.endswith("/constants.pkl") for name in names):
-            raise PortError(
-                f"{path} is a TorchScript program, whose code can't be read as layers; export the "
-                "model with torch.export, or save its state_dict()"
-            )
-        for name in names:
+        for name in archive.namelist():
             if not name.endswith(".pkl"):
                 continue
             if archive.getinfo(name).file_size > _LARGEST_TEXT:
@@ -181,6 +175,11 @@ def _archive(path: Path) -> zipfile.ZipFile:
             "from before PyTorch 1.6 must be loaded and saved anew"
         ) from None
     names = [entry.filename.lower() for entry in entries]
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise PortError(
+            f"{path} is a TorchScript program, whose code can't be read as layers; export the "
+            "model with torch.export, or save its state_dict()"
+        )
     for entry in entries:
         if entry.filename.startswith(("/", "\\")) or ".." in Path(entry.filename).parts:
             raise PortError(f"{path}: the path {entry.filename!r} climbs out of the archive")

@@ -84,6 +84,13 @@ class Final:
 
 
 @dataclass(frozen=True)
+class Filled:
+    """A tensor of one number made on the way, as a state before the first step is."""
+
+    number: float | None
+
+
+@dataclass(frozen=True)
 class Mean:
     """The mean over the last axis, kept as an axis of size 1: a part of a dueling head."""
 

@@ -15,6 +15,7 @@ from triptych.backends._torch.layouts import HOMES
 from triptych.backends._torch.porting_calls import (
     Array,
     Call,
+    Filled,
     Final,
     Handler,
     Mean,
@@ -259,7 +260,7 @@ def _recurrent(walk: Walk, call: Call) -> Any:
     if seen.batch != (0 if call["batch_first"] else 1):
         raise refuse(walk, call, f"takes the batch for time: batch_first is {call['batch_first']}")
     states = call["hx"] if isinstance(call["hx"], (list, tuple)) else [call["hx"]]
-    if any(state != 0.0 for state in states):
+    if any(state != Filled(0.0) for state in states):
         raise refuse(walk, call, "starts from a state that is not zero")
     value = walk.builder.settle(seen.value, call.place)
     finals: list[Value] = []

@@ -15,6 +15,7 @@ import torch
 from triptych.backends._torch.porting_calls import (
     Array,
     Call,
+    Filled,
     Final,
     Handler,
     Seen,
@@ -53,10 +54,9 @@ def _cast(walk: Walk, call: Call) -> Any:
     return found
 
 
-def _zeros(walk: Walk, call: Call) -> float | str:
-    """A tensor of one number, as a state at the start is."""
-    value = call.given.get("fill_value", 0.0)
-    return float(value) if isinstance(value, (int, float)) else "a tensor made on the way"
+def _filled(walk: Walk, call: Call) -> Filled:
+    value = call.given.get("fill_value", 1.0 if "ones" in call.name else 0.0)
+    return Filled(float(value) if isinstance(value, (int, float)) else None)
 
 
 def _permute(walk: Walk, call: Call) -> Any:
@@ -165,7 +165,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(_SAME, _same),
     "clone": _copy,
     **dict.fromkeys(_CASTS, _cast),
-    **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "full", "full_like"), _zeros),
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros", "full", "full_like", "new_full"), _filled),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled),
     **dict.fromkeys(("permute", "transpose", "t", "numpy_T"), _permute),
     **dict.fromkeys(_VIEWS, _reshape),
     "slice": _slice,

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych.errors import PortError
+from triptych.errors import PortError, in_one_line
 from triptych.port.matlab import version5, version73
 from triptych.port.matlab.limits import MOST, BrokenError
 
@@ -48,6 +48,8 @@ def read(path: Path) -> dict[str, Any]:
             return version5.read(path)
     except BrokenError as error:
         raise PortError(f"{path}: {error}") from None
+    except (ValueError, OverflowError, MemoryError, RecursionError) as error:
+        raise PortError(f"{path} is a broken .mat file: {in_one_line(error)}") from None
     raise PortError(f"{path} is no .mat file of version 5, 7 or 7.3; {_EXPORT}")
 
 

@@ -153,7 +153,6 @@ def _plain(reader: Reader, layer: Stored) -> Value:
     cls = LAYERS[layer.kind]
     values = reader.inputs(layer, cls.arity)
     made = reader.layer(layer, cls)
-    values = [reader.builder.settle(v, layer.name) for v in values] if cls.parameters else values
     arrays = reader.arrays(layer, made, values)
     shared = (layer.shares or layer.name) if arrays else None
     if layer.kind in _WINDOWED:

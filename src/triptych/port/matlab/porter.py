@@ -23,13 +23,14 @@ class MatlabWritten:
 
     def __init__(self, trained: Trained, path: Path) -> None:
         self.path = path
+        self.function = path.with_name(f"{writing.function_name(path)}.m")
         self.network = trained.network
         self.runtime = octave.runtime()
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return what the function gives."""
         network = self.network
-        y = octave.call(self.path.with_suffix(".m"), np.asarray(observations).astype(dtype))
+        y = octave.call(self.function, np.asarray(observations).astype(dtype))
         shape = network.shapes[network.output.name]
         return y.reshape((len(observations), *shape))
 
@@ -51,11 +52,11 @@ class _Porter:
         )
 
     def write(self, trained: Trained, path: Path, title: str) -> list[Path]:
-        """Write ``path`` and the function of the same name beside it."""
-        name = writing.check_name(path)
-        text = writing.function_text(trained, name, title)
-        function = path.with_suffix(".m")
-        files.write(path, writing.file_structs(trained, name))
+        """Write ``path`` and the function beside it, of the same name as near as MATLAB allows."""
+        function = path.with_name(f"{writing.function_name(path)}.m")
+        text = writing.function_text(trained, path, title)
+        # Weights are noise, which compression takes seconds for and gains nothing from.
+        files.write(path, writing.file_structs(trained, path), "5")
         function.write_text(text, encoding="utf-8")
         return [path, function]
 

@@ -38,9 +38,7 @@ function [y, values, names] = run_network(net, x)
     if ~isempty(layer.shares)
       arrays = net.layers{place_of(layer.shares, names(1:k-1))}.arrays;
     end
-    if isa(x, 'single')
-      arrays = in_single(arrays);
-    end
+    arrays = in_class(arrays, class(x));
     [values{k}, ranks(k)] = compute(layer, arrays, values(from), ranks(from(1)));
   end
   y = values{count};
@@ -207,10 +205,11 @@ function check_size(x, expected)
   end
 end
 
-function arrays = in_single(arrays)
+function arrays = in_class(arrays, kind)
+% A layer's arrays in single or in double.
   names = fieldnames(arrays);
   for k = 1:numel(names)
-    arrays.(names{k}) = single(arrays.(names{k}));
+    arrays.(names{k}) = cast(arrays.(names{k}), kind);
   end
 end
 

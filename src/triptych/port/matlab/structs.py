@@ -4,8 +4,8 @@ A file holds ``format``, ``layers`` (a cell of structs with ``kind``, ``name``, 
 ``options``, ``arrays``, ``shares``, ``slots``), ``source``, and where a run goes on from it
 ``rule`` (JSON text, in a recipe's words) and ``updates``. The first layer is the input, the last
 the output. ``docs/matlab.md`` describes it for people; ``run_network.m`` computes it. Kinds and
-options are those of the spec, and those of ``graph.py`` for what MATLAB has besides. From structs to
-a network is ``graph.py``'s work.
+options are those of the spec, and those of ``graph.py`` for what MATLAB has besides. From structs
+to a network is ``graph.py``'s work.
 """
 
 from __future__ import annotations

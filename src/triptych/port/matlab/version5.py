@@ -146,6 +146,7 @@ class _Reader:
         if kind not in _CLASSES:
             raise BrokenError(f"an array is of the unknown class {kind}")
         array = _shaped(self.numbers(part), shape)
+        self.budget.take(array.size * 8, depth)  # one stored byte may become eight
         return array.astype(bool) if logical else array.astype(_CLASSES[kind])
 
     def numbers(self, element: _Element) -> np.ndarray:

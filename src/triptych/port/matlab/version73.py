@@ -112,7 +112,7 @@ class _Reader:
         if item.dtype.kind not in "iuf":
             raise BrokenError(f"{name} is complex or no array of numbers; networks here are real")
         array = np.asarray(item[()]).T
-        array = array.reshape(array.shape + (1,) * (2 - array.ndim))
+        array = array if array.ndim > 1 else array.reshape(-1, 1)
         if kind == "char":
             letters = [chr(int(n)) for n in array.ravel(order="F")]
             rows = ["".join(letters[i :: array.shape[0]]) for i in range(array.shape[0])]
@@ -181,7 +181,7 @@ def _put(h5py: Any, parent: Any, name: str, value: Any) -> Any:
         letters = np.frombuffer(value.encode("utf-16-le"), "<u2").reshape(1, -1)
         return _put_array(parent, name, letters, "char", letters.size == 0)
     array = np.asarray(value)
-    array = array.reshape(array.shape + (1,) * (2 - array.ndim))
+    array = array if array.ndim > 1 else array.reshape(-1, 1)
     if array.dtype == bool:
         return _put_array(parent, name, array.astype("u1"), "logical", array.size == 0)
     if array.dtype not in _CLASSES:

@@ -17,7 +17,6 @@ from typing import Any
 from triptych.backends.carried import Trained
 from triptych.errors import PortError, Unsupported
 from triptych.port.matlab import structs
-from triptych.port.matlab.octave import is_name
 from triptych.port.matlab.reading import RUNNER
 from triptych.spec.layers import ConvTranspose
 from triptych.spec.layers.base import show
@@ -32,10 +31,14 @@ _KEYWORDS = set(
     unwind_protect_cleanup while""".split()  # noqa: SIM905
 )
 _CALLED = set(
-    """arrays cat double false fullfile fileparts isa isempty max mfilename min net permute single
-    struct structfun tanh true varargin x y""".split()  # noqa: SIM905
+    """arrayfun cast cat cellfun class double erf error exp expm1 false fieldnames fileparts fliplr
+    floor fullfile ipermute isa isempty isfield load log log1p mat2str max mfilename min ndims numel
+    ones permute repmat reshape single size sprintf sqrt struct structfun sum tanh true zeros
+    """.split()  # noqa: SIM905
 )
-"""What the written function itself uses."""
+"""MATLAB's own functions that written files use, which neither they nor variables may be called."""
+_OWN = {"arrays", "net", "varargin", "x", "y"}
+"""The written function's other variables."""
 
 
 # --- one statement for each layer ------------------------------------------------------------
@@ -177,7 +180,7 @@ def _edges(pad: Any) -> str:
 
 def variables_of(network: Network, name: str) -> dict[str, str]:
     """Return a variable for each node: its name, or with a number where MATLAB needs another."""
-    taken = {*_KEYWORDS, *_CALLED, *library(), name}
+    taken = {*_KEYWORDS, *_CALLED, *_OWN, *library(), name}
     found: dict[str, str] = {}
     for node in network.nodes:
         word, number = node.name[:50], 1
@@ -189,13 +192,18 @@ def variables_of(network: Network, name: str) -> dict[str, str]:
     return found
 
 
-def function_text(trained: Trained, name: str, title: str) -> str:
-    """Return the text of the function ``name``, which reads ``name.mat`` beside it.
+def _printable(text: str) -> str:
+    """A text that stays on the line of its comment."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def function_text(trained: Trained, path: Path, title: str) -> str:
+    """Return the text of the function that reads the ``.mat`` file at ``path`` beside it.
 
     Raises:
         Unsupported: a layer has no statement yet.
     """
-    network = trained.network
+    network, name = trained.network, function_name(path)
     variables = variables_of(network, name)
     lines = [_statement(network, node, variables, trained) for node in network.nodes[1:]]
     body = "\n".join(lines)
@@ -203,7 +211,8 @@ def function_text(trained: Trained, name: str, title: str) -> str:
     text = _TEMPLATE.format(
         name=name,
         upper=name.upper(),
-        title=title,
+        title=_printable(title),
+        file=path.name.replace("'", "''"),
         input=show(start).replace("x", " x "),
         output=show(end).replace("x", " x "),
         size=_row(start),
@@ -219,8 +228,8 @@ def _statement(network: Network, node: Node, variables: dict[str, str], trained:
         raise Unsupported(f"a .m function has no layer {node.layer.kind!r} (node {node.name!r})")
     right = _STATEMENTS[node.layer.kind](_Site(network, node, variables))
     comment = f"  % {show(network.shapes[node.name]).replace('x', ' x ')}"
-    place = trained.places.get(node.name, node.name)
-    comment += f", {place}" if place != node.name and place.isprintable() else ""
+    place = _printable(trained.places.get(node.name, node.name))
+    comment += f", {place}" if place != node.name else ""
     comment += f", {_COMMENTS[node.layer.kind]}" if node.layer.kind in _COMMENTS else ""
     line = f"  {variables[node.name]} = {right};"
     if len(line) <= 96:
@@ -233,20 +242,20 @@ _TEMPLATE = """\
 function y = {name}(x)
 % {upper}  {title}, written by Triptych.
 %
-%   y = {name}(x) computes the network for x of {input} x samples and gives {output} x samples.
+%   y = {name}(x) takes {input} x samples and gives {output} x samples.
 %
-% Single x is computed in single precision, everything else in double. The weights are in {name}.mat
-% beside this file. No toolbox is needed: runs in MATLAB (R2016b or later) and in GNU Octave.
+% Single x is computed in single precision, everything else in double. The weights are in
+% {file} beside this file.
+%
+% No toolbox is needed: runs in MATLAB (R2016b or later) and in GNU Octave.
   persistent arrays
   if isempty(arrays)
-    arrays = arrays_of(fullfile(fileparts(mfilename('fullpath')), '{name}.mat'));
+    arrays = arrays_of(fullfile(fileparts(mfilename('fullpath')), '{file}'));
   end
-  net = arrays;
-  if isa(x, 'single')
-    net = structfun(@in_single, arrays, 'UniformOutput', false);
-  else
+  if ~isa(x, 'single')
     x = double(x);
   end
+  net = structfun(@(own) in_class(own, class(x)), arrays, 'UniformOutput', false);
   check_size(x, {size});
   {first} = x;
 {body}
@@ -301,23 +310,23 @@ def _code(text: str) -> str:
     return "\n".join(line.split("%")[0] for line in text.split("\n"))
 
 
-def check_name(path: Path) -> str:
-    """Return the function's name for a ``.mat`` file; raises PortError where it can be none."""
-    name = path.stem
+def function_name(path: Path) -> str:
+    """Return the function's name for a ``.mat`` file: its own, as near as MATLAB allows.
+
+    Raises:
+        PortError: the file ends in something else.
+    """
     if path.suffix != ".mat":
         raise PortError(f"{path.name} can't be written for matlab, whose files end in .mat")
-    if not is_name(name) or name in _KEYWORDS or name in library():
-        raise PortError(
-            f"{path.name}: MATLAB can't call a function {name!r}; choose a name of letters, digits "
-            "and _ that begins with a letter, such as my_net.mat"
-        )
-    return name
+    name = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)[:59]
+    name = name if name[0].isalpha() else f"net{name}"
+    return f"{name}_net" if name in {*_KEYWORDS, *_CALLED, *library(), "arrays_of"} else name
 
 
-def file_structs(trained: Trained, name: str) -> dict[str, Any]:
+def file_structs(trained: Trained, path: Path) -> dict[str, Any]:
     """Return the variables of the ``.mat`` file, each layer with its variable of the function."""
     found = structs.to_structs(trained)
-    variables = variables_of(trained.network, name)
+    variables = variables_of(trained.network, function_name(path))
     for layer in found["layers"]:
         layer["variable"] = variables[layer["name"]]
     return found
