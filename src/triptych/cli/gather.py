@@ -27,6 +27,7 @@ from triptych.runs import files, metrics
 from triptych.runs.folder import RunFolder
 from triptych.runs.listing import find
 from triptych.spec import table
+from triptych.spec.recipe import Recipe
 
 _MOST_FRAMES = 300
 """Pictures of one replay on the page."""
@@ -51,7 +52,7 @@ def page_of_folders(folders: Sequence[Path], show: bool = True) -> Page:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         ladder=(certificate or {}).get("rungs", []),
         runs=[_run(run) for run in runs],
-        replays=[look["replay"] for look in looks],
+        replays=[look["replay"] for look in looks if look["replay"] is not None],
         definitions={look["backend"]: look["source"] for look in looks},
         network=table.rows(recipe.network),
         certificate=json.dumps(certificate, indent=2) if certificate else "",
@@ -113,17 +114,21 @@ def look(path: str, tell: Tell) -> dict[str, Any]:
 
     folder = RunFolder.open(path)
     backend, recipe = setup.header_of(folder).backend, setup.recipe_of(folder)
+    replay = _replay(path, folder, recipe) if "environment" in recipe.task else None
+    tell(1, 2, "step")
+    source = registry.get(backend).source(recipe.network, recipe.name)
+    tell(2, 2, "step")
+    return {"backend": backend, "replay": replay, "source": source}
+
+
+def _replay(path: str, folder: RunFolder, recipe: Recipe) -> dict[str, Any]:
     short = recipe.outcome.episodes is None
     episodes = play_run(path, 6 if short else 1, seed=0, most=_MOST_FRAMES)
-    tell(1, 2, "step")
     frames = np.stack([frame for episode in episodes for frame in episode.frames])
     returns = ", ".join(f"{episode.total:g}" for episode in episodes)
-    replay = {
+    return {
         "backend": folder.trained_by,
         "data": media.animated_webp(frames, frame_rate(recipe)),
         "mime": "image/webp",
         "caption": f"greedy episodes, returns {returns}" if short else f"return {returns}",
     }
-    source = registry.get(backend).source(recipe.network, recipe.name)
-    tell(2, 2, "step")
-    return {"backend": backend, "replay": replay, "source": source}

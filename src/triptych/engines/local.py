@@ -58,7 +58,7 @@ def start(
         "budget": budget or next(iter(recipe.budgets)),
         "command": command,
         "versions": registry.get(backend).versions(),
-    }
+    } | setup.input_constants(recipe)
     folder = _create(Path(path), recipe, header)
     try:
         session = Session(folder, recipe, training, rows=None, until=until)

@@ -150,6 +150,12 @@ def make_data(recipe: Recipe) -> data.Dataset:
     return made
 
 
+def input_constants(recipe: Recipe) -> dict[str, Any]:
+    """Return the constants of a dataset's input map, without which what was trained on it can't be
+    run on raw inputs; nothing for an environment."""
+    return {"input_map": make_data(recipe).map.constants()} if "dataset" in recipe.task else {}
+
+
 def make_objective(recipe: Recipe) -> Objective:
     """Return the function of the recipe's objective."""
     return objectives.build(recipe.objective, recipe.algorithm, recipe.network)

@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[Any, tuple[int, ...], str]] = {
     "two outputs": (lambda x: (x, x * 2), (5,), "gives 2 outputs"),
     "batch mixed": (lambda x: x - x.mean(axis=0), (5,), "mixes"),
     "batch flattened": (lambda x: x.reshape(-1), (5,), "mixes the batch with other axes"),
-    "constant array": (lambda x: x - jnp.arange(5.0), (5,), "takes a constant array (5,)"),
+    "constant array": (lambda x: x - jnp.arange(5.0), (5,), "takes a constant array (1, 5)"),
     "no gradient": (lambda x: jax.lax.stop_gradient(x) * x, (5,), "stops the gradient"),
     "reflection": (
         lambda x: jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect"), (6, 6, 2), "",

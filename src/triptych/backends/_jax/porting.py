@@ -116,23 +116,28 @@ class JaxSource:
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return the model's own output in inference mode, canonical layout."""
-        run = self._once(("outputs", dtype), lambda x: self.module.given(x, dtype)[0])
-        output = np.asarray(run(self._input(observations, dtype)), dtype)
-        return canonical(output, self.graph.output)
+        output, _ = self._forward(observations, dtype)
+        return canonical(np.asarray(output, dtype), self.graph.output)
 
     def layer_outputs(self, observations: np.ndarray, dtype: DType) -> Params:
         """Return what the model's main layers give, by node."""
-
-        def all_calls(x: Any) -> Any:
-            return [call.outputs for call in self.module.given(x, dtype)[1]]
-
-        given = self._once(("layers", dtype), all_calls)(self._input(observations, dtype))
+        _, given = self._forward(observations, dtype)
         found = {}
         for number, (seen, at) in self.graph.nodes.items():
-            name, array = seen.value.node, np.asarray(given[number][at])
+            array = np.asarray(given[number][at])
+            # A recurrent layer's last state may have been cut out behind it.
             if array.ndim == len(seen.value.axes) + 1:
-                found[name] = canonical(array, seen)
+                found[seen.value.node] = canonical(array, seen)
         return found
+
+    def _forward(self, observations: np.ndarray, dtype: DType) -> Any:
+        """The output, and what every call of a main layer gave."""
+
+        def run(x: Any) -> Any:
+            output, calls = self.module.given(x, dtype)
+            return output, [call.outputs for call in calls]
+
+        return self._once(("forward", dtype), run)(self._input(observations, dtype))
 
     def gradients(self, observations: np.ndarray, weights: np.ndarray, dtype: DType) -> Params:
         """Return the gradient of ``sum(output * weights)`` by the arrays that learn."""

@@ -96,6 +96,7 @@ def _layer_factors(network: Network, names: Mapping[str, str]) -> Factors:
         own = {"kind": node.layer.kind} | node.layer.factors(*shapes)
         own["activation"] = _following(network, node)
         own["inputs"] = _sources(network, node, names)
+        own |= {"shares": names[node.shares]} if node.shares else {}
         found |= {f"{names[node.name]}.{key}": value for key, value in own.items()}
     return found
 

@@ -44,11 +44,12 @@ def of_layer(layer: Layer) -> Compute:
 
 @dataclass(frozen=True)
 class Part:
-    """One node: its name, the nodes it takes, and its function."""
+    """One node: its name, the nodes it takes, its function, and whose params it uses."""
 
     name: str
     inputs: tuple[str, ...]
     compute: Compute
+    owner: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Machine:
     @classmethod
     def of(cls, network: Network, seed: int) -> Machine:
         """Return the machine of a network; ``seed`` is that of the dropout masks."""
-        parts = tuple(Part(n.name, n.inputs, of_layer(n.layer)) for n in network.nodes[1:])
+        parts = tuple(Part(n.name, n.inputs, of_layer(n.layer), n.owner) for n in network.nodes[1:])
         real = network.input.layer.values == "real"  # type: ignore[attr-defined]
         drops = tuple(node.name for node in network.nodes_of(Dropout))
         return cls(network.input.name, parts, True, seed, network.shapes, drops, real)
@@ -94,7 +95,7 @@ class Machine:
         draws = self.draws(len(observations)) if training and self.dropouts else {}
         for part in self.parts:
             inputs = [values[name] for name in part.inputs]
-            own = local(params, part.name)
+            own = local(params, part.owner)
             values[part.name] = part.compute(own, inputs, training, draws.get(part.name))
         return values
 

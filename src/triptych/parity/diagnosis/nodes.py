@@ -54,7 +54,7 @@ def examine(
     observations, causes = machine.cast(batch[key]), []
     for node in network.nodes[1:]:
         sight = _sight(machine, node, observations, sides[1])
-        part = Part(node.name, node.inputs, of_layer(node.layer))
+        part = Part(node.name, node.inputs, of_layer(node.layer), node.owner)
         gap = sight.gap(part.compute)
         if gap <= HEALTHY:
             continue
@@ -96,7 +96,7 @@ def _first_that_holds(
     for before, item in tried:
         found = best([item], short)
         if found and (found := best([found[0]], sight)):
-            part = Part(node.name, node.inputs, found[0].compute)
+            part = Part(node.name, node.inputs, found[0].compute, node.owner)
             return (*before, found[0]), part, found[1]
     return None
 
@@ -109,7 +109,7 @@ def _rewired(
         seen = _sight(machine, replace(node, inputs=inputs), observations, right)
         guess = Guess("layer-wiring", list(node.inputs), list(inputs), of_layer(node.layer))
         if found := best([guess], seen):
-            return (guess,), Part(node.name, inputs, guess.compute), found[1]
+            return (guess,), Part(node.name, inputs, guess.compute, node.owner), found[1]
     return None
 
 
@@ -173,4 +173,4 @@ def _sight(machine: Machine, node: Node, observations: np.ndarray, right: Record
         known[machine.first] = observations
         inputs = [known[name] for name in node.inputs]
         modes.append((inputs, training, draws, known[node.name]))
-    return Sight(local(right.params, node.name), tuple(modes))
+    return Sight(local(right.params, node.owner), tuple(modes))

@@ -6,6 +6,7 @@ given mask, are written out here, since a network of one node has one input and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -40,6 +41,8 @@ def forward(
     """
     if isinstance(layer, spec.Add):
         return np.sum(inputs, axis=0)
+    if isinstance(layer, spec.Multiply):
+        return math.prod(inputs[1:], start=inputs[0])
     if isinstance(layer, spec.Concatenate):
         return np.concatenate(inputs, axis=-1)
     if isinstance(layer, spec.Dueling):

@@ -43,7 +43,7 @@ def _sight(machine: Machine, node: Node, observations: Array, right: Record) -> 
     known = {name: np.asarray(a, dtype=np.float64) for name, a in right.outputs.items()}
     known[machine.first] = observations
     inputs = [known[name] for name in node.inputs]
-    return Sight(local(right.params, node.name), ((inputs, False, None, known[node.name]),))
+    return Sight(local(right.params, node.owner), ((inputs, False, None, known[node.name]),))
 
 
 def _cut(layer: Layer, digits: int) -> Compute:

@@ -19,9 +19,12 @@ _STILL = 1e-9
 
 def examine(network: Network, sides: tuple[Record, Record]) -> list[Cause]:
     """Return a cause for each batch normalisation whose statistics move otherwise on the right."""
+    # Where one layer stands at several places, its statistics move several times.
+    shared = {node.owner for node in network.nodes if node.shares}
     return [
         found
         for node in network.nodes_of(BatchNorm)
+        if not shared & {node.name, node.owner}
         for found in _explain(node, node.layer, sides)  # type: ignore[arg-type]
     ]
 

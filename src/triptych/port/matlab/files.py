@@ -60,7 +60,7 @@ def write(path: Path, values: Mapping[str, Any], version: str = "7") -> None:
     could not be written whole is not left behind.
 
     Raises:
-        PortError: a variable is too large for versions 5 and 7.
+        PortError: a variable is too large for versions 5 and 7, or of a type MATLAB does not have.
         OSError: the place cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.tmp")
@@ -70,6 +70,8 @@ def write(path: Path, values: Mapping[str, Any], version: str = "7") -> None:
         else:
             _write_5(unfinished, values, version == "7")
         os.replace(unfinished, path)
+    except BrokenError as error:
+        raise PortError(f"{path.name}: {error}") from None
     finally:
         unfinished.unlink(missing_ok=True)
 

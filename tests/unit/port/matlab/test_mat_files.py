@@ -275,13 +275,13 @@ def test_hostile_hdf5_is_refused(change: Any, message: str, tmp_path: Path) -> N
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.mat").write_text("# Created by Octave\n")
-    with pytest.raises(PortError, match="no .mat file of version 5, 7 or 7.3"):
+    with pytest.raises(PortError, match=r"no \.mat file of version 5, 7 or 7\.3"):
         files.read(tmp_path / "x.mat")
     with pytest.raises(PortError, match="can't be read"):
         files.read(tmp_path / "none.mat")
 
 
 def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="string|object|MATLAB"):
+    with pytest.raises(PortError, match="MATLAB has no arrays of object"):
         files.write(tmp_path / "x.mat", {"a": np.array([object()])}, "7.3")
     assert not list(tmp_path.iterdir())

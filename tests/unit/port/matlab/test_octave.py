@@ -69,7 +69,7 @@ def test_what_fails_is_one_sentence(body: str, message: str, tmp_path: Path) -> 
 
 
 def test_what_is_no_function(tmp_path: Path) -> None:
-    with pytest.raises(PortError, match="there is no .m file"):
+    with pytest.raises(PortError, match=r"there is no \.m file"):
         call(tmp_path / "none.m", np.ones((1, 1)))
     odd = tmp_path / "my-net.m"
     odd.write_text("y = 1;")
