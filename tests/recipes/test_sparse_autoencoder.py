@@ -1,4 +1,4 @@
-"""The sparse autoencoder as a run: interrupted, resumed to the same bits, moved to another backend."""
+"""The sparse autoencoder as a run: resumed to the same bits, moved to another backend."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def resnet18():
     for place, width in enumerate((8, 16, 32, 64)):
         for stride in (1 if place == 0 else 2, 1):
             x = block(x, width, stride)
-    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D(2)(x)))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
 
 
 def mobilenet_v2():

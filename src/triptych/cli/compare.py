@@ -85,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
 def _begin(args: argparse.Namespace) -> tuple[Path, Plan]:
     """Check everything that can be checked before work begins, and make the folder."""
     from triptych.engines import comparison
-    from triptych.engines.setup import load_recipe, make_env
+    from triptych.engines.setup import check_fits, load_recipe
 
     if args.recipe is None:
         raise RecipeError("give a recipe to compare, such as 'fruit', or --resume FOLDER")
     recipe = load_recipe(args.recipe, args.set)
     recipe.budget_named(args.budget)
     backends = names(args.backends)
-    make_env(recipe).close()
+    check_fits(recipe)
     _check_outcome(recipe, args.seeds or 1)
     folder = args.out or Path(f"runs/{recipe.name}-compare")
     first = args.seed or 0

@@ -47,8 +47,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--until",
         type=positive,
         metavar="N",
-        help="save and stop after this many episodes, or steps where the budget counts steps, to "
-        "be resumed (the whole budget)",
+        help="save and stop after this many episodes, epochs or steps, as the budget counts, to be "
+        "resumed (the whole budget)",
     )
 
 

@@ -150,6 +150,14 @@ def make_data(recipe: Recipe) -> data.Dataset:
     return made
 
 
+def check_fits(recipe: Recipe) -> None:
+    """Raise RecipeError where the network does not fit the task's environment or dataset."""
+    if "dataset" in recipe.task:
+        make_data(recipe)
+    else:
+        make_env(recipe).close()
+
+
 def input_constants(recipe: Recipe) -> dict[str, Any]:
     """Return the constants of a dataset's input map, without which what was trained on it can't be
     run on raw inputs; nothing for an environment."""

@@ -34,7 +34,7 @@ _FLOOR = {"float64": 1e-2, "float32": 1e-1}
 """A gradient is measured against its own largest entry, or this share of the largest of all:
 one that should cancel to zero (a bias before batch normalisation) is rounding alone."""
 _ROUNDINGS = 10.0
-"""By how many roundings the gradients of two frameworks differ, summed over a few hundred examples."""
+"""By how many roundings two frameworks' gradients differ, summed over hundreds of examples."""
 _ZERO = 1e-4
 """A float32 gradient this much smaller than the largest of all may be rounding alone."""
 

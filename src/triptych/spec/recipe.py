@@ -216,7 +216,7 @@ def _task(data: Any, mistakes: list[str]) -> Mapping[str, Any]:
 
 
 def _algorithm(data: Any, mistakes: list[str]) -> DQN | Fit | None:
-    return build_named(ALGORITHMS, data, "algorithm", mistakes)  # type: ignore[type-var]
+    return build_named(ALGORITHMS, data, "algorithm", mistakes)
 
 
 def _network(data: Any, algorithm: DQN | Fit | None, mistakes: list[str]) -> Network | None:

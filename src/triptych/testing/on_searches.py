@@ -54,8 +54,13 @@ SEARCHES = (
     SearchCase(
         "one_kernel",
         SparseAutoencoder(
-            **{"hidden": "sigmoid1", "l2": 0.3, "l2_on": ("dense2/kernel",), "sparsity": 2.0},
-            **{"proportion": 0.3, "mean_over_outputs": True, "reduction": "sum"},
+            hidden="sigmoid1",
+            l2=0.3,
+            l2_on=("dense2/kernel",),
+            sparsity=2.0,
+            proportion=0.3,
+            mean_over_outputs=True,
+            reduction="sum",
         ),
     ),
 )

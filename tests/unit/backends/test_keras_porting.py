@@ -53,8 +53,8 @@ def of_zoo(name: str) -> Source:
 
 def small(optimizer: Any = None) -> keras.Model:
     model = keras.Sequential([
-        keras.Input((6,)), layers.Dense(7, activation="tanh"), layers.BatchNormalization(),
-        layers.Dense(3),
+        keras.Input((6,)), layers.Dense(7, activation="tanh"), layers.LayerNormalization(),
+        layers.Dense(5, use_bias=False), layers.BatchNormalization(), layers.Dense(3),
     ])  # fmt: skip
     if optimizer is not None:
         model.compile(optimizer=optimizer, loss="mse")
@@ -120,18 +120,22 @@ APPLICATIONS = {
 
 
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_applications_are_read_and_written(name: str, tmp_path: Path) -> None:
+def test_applications_are_read_and_computed(name: str, tmp_path: Path) -> None:
     make = getattr(keras.applications, name)
     model = make(input_shape=(32, 32, 3), weights=None, classes=5, **APPLICATIONS[name])
     source = PORTER.read_object(keras_zoo.shake(model), Given())
-    inputs = inputs_of(source.trained.network, seed=0)[[0, 3]].astype("float32")
-    PORTER.write(source.trained, tmp_path / "net.keras", "net")
-    written = PORTER.load(source.trained, tmp_path / "net.keras", "net")
+    trained = source.trained
+    assert len(trained.params) == len(model.weights)
+    inputs = inputs_of(trained.network, seed=0)[:1].astype("float32")
     own = source.outputs(inputs, "float32")
-    assert apart_by_example(own, written.outputs(inputs, "float32")) <= 1e-5
-    params = written.params()
-    assert all(np.array_equal(params[name], source.trained.params[name]) for name in params)
-    assert set(params) == set(source.trained.params)
+    learner = registry.get("numpy").learner(trained.network, trained.params, dtype="float32")
+    assert apart_by_example(own, learner.outputs(inputs)) <= 1e-5
+    if name == "MobileNetV2":
+        PORTER.write(trained, tmp_path / "net.keras", "net")
+        written = PORTER.load(trained, tmp_path / "net.keras", "net")
+        assert apart_by_example(own, written.outputs(inputs, "float32")) <= 1e-5
+        params = written.params()
+        assert all(np.array_equal(params[key], trained.params[key]) for key in trained.params)
 
 
 def test_one_layer_at_two_places_stays_one() -> None:
@@ -337,7 +341,7 @@ def at_home(make: Any, batches: int) -> tuple[keras.Model, list[np.ndarray]]:
         model = small()
         optimizer = make()
         optimizer.build(model.trainable_variables)
-        for owner in (optimizer, optimizer._learning_rate):
+        for owner in (optimizer, optimizer._learning_rate, *model.layers):
             _digits(owner)
         model.optimizer = optimizer
         learn(model, range(batches))
@@ -356,7 +360,7 @@ def _digits(owner: Any) -> None:
 
 def batch(number: int) -> dict[str, np.ndarray]:
     stream = np.random.default_rng(number)
-    return {"observation": stream.normal(size=(5, 6)), "weights": stream.normal(size=(5, 3))}
+    return {"observation": stream.normal(size=(5, 6)), "weights": stream.normal(size=(5, 3)) / 5}
 
 
 def learn(model: keras.Model, numbers: range) -> None:

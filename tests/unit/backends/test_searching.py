@@ -1,8 +1,9 @@
-"""Scaled conjugate gradient on the host: the oracle's own writing of it, quadratics, every branch."""
+"""Scaled conjugate gradient on the host: the oracle's own writing of it, and every branch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,6 @@ def test_a_quadratic_is_solved_in_as_many_updates_as_it_has_numbers(kind: type[S
     path = follow(search, at, np.zeros(16), 17)
     assert np.abs(path[15][1] - minimum).max() <= 1e-6
     assert np.abs(path[7][1] - minimum).max() > 1e-5
-    assert search.numbers["stepped"] == 1.0
 
 
 def test_the_two_writings_agree_in_every_branch() -> None:
@@ -89,7 +89,7 @@ def test_losses_never_rise() -> None:
     losses = [
         loss for loss, _ in follow(Search(SCG(), SHAPES, "float64"), waves(), np.ones(16), 40)
     ]
-    assert all(after <= before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after <= before for before, after in pairwise(losses))
     assert losses[-1] < losses[0] - 10.0
 
 

@@ -253,14 +253,21 @@ def equal(left: Trained, right: Trained) -> bool:
 
 @pytest.mark.parametrize(
     ("kind", "suffix"),
-    [("plain", ".pth"), ("plain", ".safetensors"), ("checkpoint", ".pt"), ("wrapped", ".bin")],
+    [
+        ("plain", ".pth"),
+        ("plain", ".safetensors"),
+        ("checkpoint", ".pt"),
+        ("wrapped", ".bin"),
+        ("part", ".pt"),
+    ],
 )
 def test_files_of_arrays_go_into_the_users_model(tmp_path: Path, kind: str, suffix: str) -> None:
-    model = torch_zoo.build("mobilenet_v2")
-    arrays: Any = dict(model.state_dict())
+    arrays: Any = dict(torch_zoo.build("shared_layers").state_dict())
     path = tmp_path / f"net{suffix}"
     if kind == "wrapped":
         arrays = {f"module.{name}": array for name, array in arrays.items()}
+    if kind == "part":
+        arrays = {f"net.{name}": array for name, array in arrays.items()}
     if suffix == ".safetensors":
         from safetensors.torch import save_file
 

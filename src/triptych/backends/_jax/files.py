@@ -116,7 +116,7 @@ def write_safetensors(
     path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
     """Write arrays by name, and texts beside them."""
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, path, dict(metadata))
+    save_file({name: np.asarray(a, order="C") for name, a in arrays.items()}, path, dict(metadata))
 
 
 # --- msgpack -------------------------------------------------------------------------------------

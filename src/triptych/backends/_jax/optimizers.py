@@ -6,7 +6,6 @@ the rule have been played side by side. The formulas are in ``spec/rules.py``.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -110,11 +109,15 @@ def read_live(optimizer: Any, given: Rule | None) -> State:
             f"the optimizer is a {type(optimizer).__name__}, expected an nnx.Optimizer or a pair "
             "(optax transformation, its state)"
         )
+    arrays = {place: np.asarray(array) for place, array in found.items()}
+    if given is not None:
+        return by_meaning(arrays, given)
     try:
-        rule, scale = (given, None) if given is not None else rule_of(chain)
+        rule, scale = rule_of(chain)
     except Unknown as reason:
         return State(None, notes=(f"the optimizer was left behind: {reason}",))
-    return by_meaning({place: np.asarray(array) for place, array in found.items()}, rule, scale)
+    state = by_meaning(arrays, rule, scale)
+    return replace(state, notes=(*state.notes, *_rounded(chain, rule)))
 
 
 def _words(path: Iterable[Any]) -> tuple[Any, ...]:
@@ -216,10 +219,9 @@ def rule_of(chain: Any) -> tuple[Rule, float]:
     rate = _rate(*parts[at])
     rule = _rule(parts[:at], parts[at + 1 :], rate)
     rule = replace(rule, l2=l2, clip=clip)
+    scale = _without_rate(rate) if parts[at + 1 :] else 1.0
     _play(chain, rule)
-    if not parts[at + 1 :]:
-        return rule, 1.0
-    return rule, _without_rate(rate)
+    return rule, scale
 
 
 def _clip(parts: list[Any]) -> tuple[Clip, list[Any]]:
@@ -326,10 +328,10 @@ def _rate(name: str, constants: Mapping[str, Any]) -> schedules.Schedule:
     if name == "scale":
         return schedules.Constant(-float(constants["step_size"]))
     function = constants["step_size_fn"]
-    inner = inspect.getclosurevars(function).nonlocals.get("learning_rate")
+    inner = _nonlocals(function).get("learning_rate")
     if not callable(inner):
         raise Unknown("its rate is a schedule that can't be read")
-    own = inspect.getclosurevars(inner).nonlocals
+    own = _nonlocals(inner)
     for make in (_linear, _exponential, _cosine, _piecewise):
         try:
             schedule = make(own)
@@ -338,6 +340,18 @@ def _rate(name: str, constants: Mapping[str, Any]) -> schedules.Schedule:
         if _follows(inner, schedule):
             return schedule
     raise Unknown("its rate is a schedule that the spec does not have")
+
+
+def _nonlocals(function: Any) -> dict[str, Any]:
+    """What a function has from around it; ``inspect`` stumbles over what is not set yet."""
+    names = function.__code__.co_freevars if hasattr(function, "__code__") else ()
+    found = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            continue
+    return found
 
 
 def _linear(own: Mapping[str, Any]) -> schedules.Schedule:
@@ -364,18 +378,32 @@ def _piecewise(own: Mapping[str, Any]) -> schedules.Schedule:
     return schedules.Piecewise(tuple(map(int, places)), tuple(values.tolist()))
 
 
+def _rounded(chain: Any, rule: Rule) -> list[str]:
+    """A note where Optax takes the rate in float32, which is no difference of meaning."""
+    for name, constants in factors.closures(chain.init, chain.update):
+        if name == "scale_by_schedule":
+            function = _nonlocals(constants["step_size_fn"])["learning_rate"]
+            if _apart(function, rule.rate, range(1, 8)) > 1e-12:
+                return ["Optax rounds this schedule's rate to float32; from now on it is exact"]
+    return []
+
+
 def _follows(function: Callable[[Any], Any], schedule: schedules.Schedule) -> bool:
     steps = getattr(schedule, "steps", 0)
     turns = {steps // 2, steps - 1, steps, steps + 1, *getattr(schedule, "boundaries", ())}
     counts = sorted({*range(5), *schedules.COUNTS, *(count for count in turns if count >= 0)})
-    return bool(
-        np.allclose(
-            [float(function(jnp.asarray(count))) for count in counts],
-            [schedule.value(count) for count in counts],
-            rtol=1e-6,
-            atol=0.0,
-        )
-    )
+    return _apart(function, schedule, counts) <= 1e-6
+
+
+def _apart(
+    function: Callable[[Any], Any], schedule: schedules.Schedule, counts: Iterable[int]
+) -> float:
+    """The largest difference of two schedules, as a share of the rate."""
+    gaps = []
+    for count in counts:
+        own, expected = float(function(jnp.asarray(count, jnp.int32))), schedule.value(count)
+        gaps.append(abs(own - expected) / max(abs(expected), 1e-300) if own != expected else 0.0)
+    return max(gaps)
 
 
 def _play(chain: Any, rule: Rule) -> None:

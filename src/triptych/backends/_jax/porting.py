@@ -56,7 +56,7 @@ class Module:
         self, model: nnx.Module, place: str, make: Callable[[DType], nnx.Module] | None = None
     ) -> None:
         self.model, self.place = model, place
-        self.arrays = real_arrays(model)
+        self.arrays: Arrays = {key: np.asarray(a) for key, a in real_leaves(model).items()}
         self.own_dtype = np.result_type(np.float32, *self.arrays.values())
         self.modes = porting_calls.modes(model)
         twin = make or partial(porting_calls.twin, model)
@@ -191,10 +191,10 @@ def _constants(origins: Mapping[str, Origin]) -> list[str]:
 # --- arrays --------------------------------------------------------------------------------------
 
 
-def real_arrays(model: nnx.Module) -> Arrays:
-    """Return the real arrays of a module by their paths."""
+def real_leaves(model: nnx.Module) -> dict[str, Any]:
+    """Return the real arrays of a module by their paths; of an abstract one only their shapes."""
     every = flat(nnx.to_pure_dict(nnx.state(model)))
-    return {k: np.asarray(a) for k, a in every.items() if jnp.issubdtype(a.dtype, jnp.floating)}
+    return {key: a for key, a in every.items() if jnp.issubdtype(a.dtype, jnp.floating)}
 
 
 def flat(tree: Any, path: tuple[Any, ...] = ()) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _of_module(path: Path, stored: files.Stored, given: Given) -> JaxSource:
     """A file's arrays in the user's own module."""
     assert given.make is not None
     model = _checked(given.make(), given)
-    wanted = {key: array.shape for key, array in real_arrays(model).items()}
+    wanted = {key: tuple(array.shape) for key, array in real_leaves(model).items()}
     held = porting_matching.contents(stored, wanted)
     arrays = porting_matching.by_name(held.model, wanted, path.name)
     module = Module(filled(model, arrays), path.name)

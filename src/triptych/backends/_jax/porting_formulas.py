@@ -155,8 +155,9 @@ def _values(item: Item, grid: np.ndarray) -> np.ndarray:
     if isinstance(item, Formula):
         return _bound(item, [_values(operand, grid) for operand in item.operands])
     if isinstance(item, Known):
-        array = np.asarray(item.array).ravel()[0]
-        return np.full(grid.shape, array)
+        number = np.asarray(item.array).ravel()[0]
+        # A program that rounds to float32 has constants of that type, all the same numbers here.
+        return np.full(grid.shape, number, np.float64 if number.dtype.kind == "f" else None)
     return grid
 
 

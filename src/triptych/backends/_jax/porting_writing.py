@@ -100,7 +100,7 @@ def native_arrays(network: Network, arrays: Params) -> dict[str, np.ndarray]:
     found = {}
     for name, array in arrays.items():
         node, home = _home(network, name)
-        found[f"{node}.{home.attribute}"] = np.ascontiguousarray(home.to_native(array))
+        found[f"{node}.{home.attribute}"] = np.asarray(home.to_native(array), order="C")
     return found
 
 

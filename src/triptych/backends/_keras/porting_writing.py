@@ -115,14 +115,15 @@ def _beside(path: Path) -> Path:
 
 
 def _save(model: Any, path: Path, names: Mapping[str, Any]) -> None:
-    """Save a model by Keras, and see that Keras can load it."""
+    """Save a model by Keras; of an old ``.h5`` see that Keras can load it, which it may not."""
     if path.name.endswith(".weights.h5"):
         model.save_weights(path)
         return
     own = {name: value for name, value in names.items() if isinstance(value, type)}
     try:
         model.save(path)
-        keras.saving.load_model(path, custom_objects=own, compile=False, safe_mode=True)
+        if path.suffix == ".h5":
+            keras.saving.load_model(path, custom_objects=own, compile=False, safe_mode=True)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         path.unlink(missing_ok=True)
         hint = "; an old .h5 can't hold keras.ops: write .keras or .weights.h5" if path.suffix == ".h5" else ""

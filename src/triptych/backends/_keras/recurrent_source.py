@@ -16,15 +16,18 @@ class Cell(layers.Layer):
     def __init__(
         self,
         units: int,
-        bend,
-        gate=None,
+        bend: str,
+        gate: str | None = None,
         biases: int = 0,
         reset_after: bool = True,
         candidate_bias: bool = False,
         **options,
     ) -> None:
         super().__init__(**options)
-        self.units, self.bend, self.gate, self.biases = units, bend, gate, biases
+        self.own = {"units": units, "bend": bend, "gate": gate, "biases": biases}
+        self.own |= {"reset_after": reset_after, "candidate_bias": candidate_bias}
+        self.bend, self.gate = keras.activations.get(bend), keras.activations.get(gate)
+        self.units, self.biases = units, biases
         self.reset_after, self.biased = reset_after, candidate_bias
         self.state_size, self.output_size = [units] * self.states, units
 
@@ -46,6 +49,9 @@ class Cell(layers.Layer):
             taken, held = taken + self.bias[0], held + self.bias[1]
         after = self.step(taken, held, *states)
         return after[0], after
+
+    def get_config(self) -> dict:
+        return super().get_config() | self.own
 '''
 _ELMAN = """
 class ElmanCell(Cell):
@@ -87,17 +93,10 @@ def seen(x: keras.KerasTensor, value: float) -> keras.KerasTensor:
     """The steps of which not every feature equals the value; Keras would round it to float32."""
     return ops.any(x != ops.convert_to_tensor(value, dtype=x.dtype), axis=-1)
 ''',
-    "gate_hard_sigmoid": '''
-def gate_hard_sigmoid(x: keras.KerasTensor) -> keras.KerasTensor:
-    """min(max(x / 6 + 1/2, 0), 1)."""
-    y = x * (1 / 6) + 0.5
-    return ops.where(y > 0, ops.where(y < 1, y, ops.ones_like(y)), ops.zeros_like(y))
-''',
 }
 _NATIVE = {"elman": "layers.SimpleRNN", "lstm": "layers.LSTM", "gru": "layers.GRU"}
 _CELLS = {"elman": "ElmanCell", "lstm": "LSTMCell", "gru": "GRUCell"}
-_FUNCTIONS = {"tanh": "ops.tanh", "relu": "ops.relu", "sigmoid": "ops.sigmoid"}
-_FUNCTIONS |= {"hard_sigmoid": "lambda v: gate_hard_sigmoid(v)"}
+_FUNCTIONS = {name: f'"{name}"' for name in ("tanh", "relu", "sigmoid", "hard_sigmoid")}
 
 
 def define(site: Site) -> str:
@@ -108,9 +107,7 @@ def define(site: Site) -> str:
         return f"layers.RNN({_cell(site)}, {options})"
     parts = [f'{layer.units}, activation="{layer.activation}"']
     if layer.kind != "elman":
-        hard = layer.gate_activation == "hard_sigmoid"
-        gate = _FUNCTIONS["hard_sigmoid"] if hard else f'"{layer.gate_activation}"'
-        parts.append(f"recurrent_activation={gate}")
+        parts.append(f'recurrent_activation="{layer.gate_activation}"')
     if not layer.biases:
         parts.append("use_bias=False")
     if layer.kind == "gru":

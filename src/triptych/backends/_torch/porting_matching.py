@@ -35,8 +35,18 @@ def load(model: nn.Module, arrays: Mapping[str, Tensor], path: Path) -> None:
         PortError: an array is missing, unknown or of another shape; the message names the first.
     """
     expected = model.state_dict()
+    arrays = _freed(arrays, expected)
     _check_same(expected, arrays, path, "the model")
     model.load_state_dict(dict(arrays), strict=False)
+
+
+def _freed(arrays: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Without the one name that all begin with, as of a module around the model, where that fits."""
+    outer = {name.split(".", 1)[0] for name in arrays}
+    if len(outer) > 1 or any(name in expected for name in arrays):
+        return arrays
+    freed = {name.partition(".")[2]: array for name, array in arrays.items()}
+    return freed if any(name in expected for name in freed) else arrays
 
 
 def _check_same(

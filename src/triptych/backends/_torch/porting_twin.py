@@ -29,7 +29,7 @@ _EXACT: dict[str, Callable[[Tensor], Tensor]] = {"hardsigmoid": _hard_sigmoid}
 
 
 class _Typed(TorchFunctionMode):
-    """Lets a model that says float32 compute in another type, and leaves dropout out."""
+    """Lets a model that names its type compute in another type, and leaves dropout out."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _Typed(TorchFunctionMode):
         name = getattr(func, "__name__", "").split(".")[0]
         if "dropout" in name:
             return args[0]
-        if name == "float":
+        if name in ("float", "double"):
             return args[0].to(self.dtype)
         if name in _EXACT and self.dtype == torch.float64:
             return _EXACT[name](args[0])
@@ -49,7 +49,7 @@ class _Typed(TorchFunctionMode):
         return func(*[self._cast(arg) for arg in args], **options)
 
     def _cast(self, value: Any) -> Any:
-        return self.dtype if value is torch.float32 else value
+        return self.dtype if value in (torch.float32, torch.float64) else value
 
 
 @contextmanager

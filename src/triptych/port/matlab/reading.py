@@ -48,7 +48,8 @@ class MatlabSource:
         rule = structs.rule_from(self.data, self.path.name)
         held = None
         if updates.size == 1 and updates.dtype.kind == "f" and 0 <= updates[0] < 2**53:
-            held = Slots(int(updates[0]), {slot: self._carried(slot) for slot in slots})
+            arrays = {slot: self._carried(slot) for slot in slots}
+            held = Slots(int(updates[0]), arrays, structs.numbers_from(self.data, self.path.name))
         return Trained(
             network, self._carried(), rule or given.rule, held, places, tuple(self.reader.notes)
         )

@@ -2,10 +2,10 @@
 
 A file holds ``format``, ``layers`` (a cell of structs with ``kind``, ``name``, ``inputs``,
 ``options``, ``arrays``, ``shares``, ``slots``), ``source``, and where a run goes on from it
-``rule`` (JSON text, in a recipe's words) and ``updates``. The first layer is the input, the last
-the output. ``docs/matlab.md`` describes it for people; ``run_network.m`` computes it. Kinds and
-options are those of the spec, and those of ``graph.py`` for what MATLAB has besides. From structs
-to a network is ``graph.py``'s work.
+``rule`` (JSON text, in a recipe's words), ``updates`` and ``numbers``. The first layer is the
+input, the last the output. ``docs/matlab.md`` describes it for people; ``run_network.m`` computes
+it. Kinds and options are those of the spec, and those of ``graph.py`` for what MATLAB has besides.
+From structs to a network is ``graph.py``'s work.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def to_structs(trained: Trained) -> dict[str, Any]:
         found["rule"] = json.dumps(rule_to_plain(trained.rule))
     if trained.slots is not None:
         found["updates"] = float(trained.slots.updates)
+        found["numbers"] = dict(trained.slots.numbers)
     return found
 
 
@@ -230,3 +231,12 @@ def rule_from(data: Mapping[str, Any], where: str) -> Rule | None:
     if mistakes or rule is None:
         raise PortError(f"{where}: {'; '.join(mistakes)}")
     return rule
+
+
+def numbers_from(data: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Return what an optimizer keeps once for all arrays; raises PortError."""
+    found = _arrays(data.get("numbers", {}), f"{where}: numbers")
+    for name, number in found.items():
+        if number.size != 1:
+            raise PortError(f"{where}: numbers.{name} must be one number")
+    return {name: float(number.item()) for name, number in found.items()}

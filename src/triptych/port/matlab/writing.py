@@ -23,6 +23,7 @@ from triptych.spec.layers.base import show
 from triptych.spec.network import Network, Node
 
 _FUNCTION = re.compile(r"^function (?:\[?[\w, ]+\]? = )?(\w+)", re.MULTILINE)
+_BRACKETS = re.compile(r"\[[^]]*\]")
 _WORD = re.compile(r"[A-Za-z]\w*")
 _KEYWORDS = set(
     """break case catch classdef continue do else elseif end end_try_catch end_unwind_protect endfor
@@ -234,8 +235,9 @@ def _statement(network: Network, node: Node, variables: dict[str, str], trained:
     line = f"  {variables[node.name]} = {right};"
     if len(line) <= 96:
         return line + comment
-    parts = wrap(line.strip(), 88, break_long_words=False, break_on_hyphens=False)
-    return " ...\n    ".join(["  " + parts[0], *parts[1:]]) + comment
+    whole = _BRACKETS.sub(lambda found: found.group().replace(" ", "\0"), line.strip())
+    parts = wrap(whole, 88, break_long_words=False, break_on_hyphens=False)
+    return " ...\n    ".join(["  " + parts[0], *parts[1:]]).replace("\0", " ") + comment
 
 
 _TEMPLATE = """\

@@ -28,6 +28,8 @@ _SHALLOW = {
     "cascade": "net = shallow_net('satlin', 'satlins', true);",
 }
 _DEEP = {
+    "features": "[net, x, y] = feature_net();",
+    "pooled": "[net, x, y] = pooled_net();",
     "image": "net = image_net(); x = randn(7, 6, 3, 4); y = image_by_hand(net, x);",
     **{
         f"gru{k}": f"net = sequence_net('{mode}', false); x = randn(5, 3, 4); "

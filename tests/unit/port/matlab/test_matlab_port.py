@@ -24,10 +24,10 @@ from triptych.spec.layers import LAYERS
 from triptych.spec.network import Network
 from triptych.spec.notation import parse
 from triptych.spec.randomness import generator
-from triptych.spec.rules import Adam, Clip, constant
+from triptych.spec.rules import SCG, Adam, Clip, constant
 from triptych.spec.shelf import load_recipe
-from triptych.testing.cases import NETWORKS, NetworkCase
-from triptych.testing.recurrent_cases import RECURRENT, STEPS
+from triptych.testing.cases import NETWORKS, RULES, NetworkCase, RuleCase
+from triptych.testing.recurrent_cases import GATED, RECURRENT, STEPS
 
 CASES = {case.name: case for case in (*NETWORKS, *RECURRENT, *STEPS)}
 
@@ -136,6 +136,38 @@ def test_optimizer_state_goes_along_in_every_version(version: str, tmp_path: Pat
     for slot, arrays in values.items():
         for name, array in arrays.items():
             np.testing.assert_array_equal(found.slots.values[slot][name], array)
+
+
+@pytest.mark.parametrize("case", (*RULES, *GATED), ids=lambda case: case.name)
+def test_every_rule_and_its_state(case: RuleCase, tmp_path: Path) -> None:
+    learner = registry.get("numpy").learner(
+        case.network, case.params(), rule=case.rule, dtype="float64"
+    )
+    for gradients in case.gradients(2):
+        learner.apply_gradients(gradients)
+    own = Trained(case.network, learner.params(), case.rule, learner.slots())
+    PORTER.write(own, tmp_path / "net.mat", "net")
+    found = PORTER.read(tmp_path / "net.mat", Given()).trained
+    assert found.rule == case.rule and found.slots is not None
+    expected = learner.slots()
+    assert (found.slots.updates, found.slots.numbers) == (2, expected.numbers)
+    assert set(found.slots.values) == set(expected.values)
+    for slot, arrays in expected.values.items():
+        assert set(found.slots.values[slot]) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found.slots.values[slot][name], array)
+
+
+def test_a_search_goes_along(tmp_path: Path) -> None:
+    """Scaled conjugate gradient keeps numbers besides arrays."""
+    case, rule = CASES["graph"], SCG(damping=1e-6)
+    values = {slot: case.params() for slot in rule.slots}
+    slots = Slots(3, values, {**rule.numbers, "loss": 0.25})
+    own = replace(of_case(case), rule=rule, slots=slots)
+    PORTER.write(own, tmp_path / "net.mat", "net")
+    found = PORTER.read(tmp_path / "net.mat", Given()).trained
+    assert found.rule == rule and found.slots is not None
+    assert found.slots.numbers == slots.numbers
 
 
 def test_single_arrays_stay_single(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ function y = shallow_by_hand(net, x)
       z(s.remove, :) = repmat(s.constants, 1, size(y, 2));
       y = z;
     else
+      if isfield(s, 'ymean')
+        s.ymin = s.ymean;
+      end
       y = (y - s.ymin) ./ s.gain + s.xoffset;
     end
   end

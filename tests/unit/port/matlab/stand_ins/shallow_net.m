@@ -17,6 +17,12 @@ function net = shallow_net(first, last, skip)
   net.outputs = {[], out};
   net.layers = {struct('transferFcn', first, 'netInputFcn', 'netsum'), ...
                 struct('transferFcn', last, 'netInputFcn', 'netsum')};
+  if skip % mapstd scales as mapminmax does, to a mean instead of a minimum
+    net.outputs{2}.processFcns{2} = 'mapstd';
+    s = net.outputs{2}.processSettings{2};
+    net.outputs{2}.processSettings{2} = struct('xoffset', s.xoffset, 'gain', s.gain, ...
+                                               'ymean', 0.3, 'no_change', false);
+  end
   net.inputWeights = {weight; weight};
   net.layerWeights = {[], []; weight, []};
   net.IW = {randn(4, 4); []};
