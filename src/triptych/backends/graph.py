@@ -142,6 +142,8 @@ class GraphBuilder:
         """Add a dense layer over the source's last axis; ``kernel`` turns to (in, out)."""
         if value.order is not None:
             kernel = kernel.then(rows_of(value.order))
+            # Rows in another order are another array.
+            shared = shared and (shared, value.order)
             value = replace(value, order=None)
         value = self._with_last(value, place)
         arrays = {"kernel": kernel} | ({} if bias is None else {"bias": bias})
@@ -160,6 +162,7 @@ class GraphBuilder:
         """Add batch normalisation over the channels on an axis of the source's."""
         if value.order is not None:
             found = {name: origin.then(rows_of(value.order)) for name, origin in arrays.items()}
+            shared = shared and (shared, value.order)
             return self._append(layer, [value], place, found, value.axes, value.order, shared)
         value = self._with_last(value, place, axis)
         return self._append(layer, [value], place, arrays, value.axes, shared=shared)

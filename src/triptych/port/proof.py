@@ -78,7 +78,14 @@ def prove(source: Source, written: Written, target: str, seed: int = 0) -> Proof
     runs = {dtype: _outputs(source, inputs, dtype) for dtype in source.dtypes}
     bars = {dtype: _bar(dtype, runs) for dtype in types}
     forward, gradients = {}, {}
-    reasons, notes = _same_arrays(trained.params, written.params()), []
+    reasons = _same_arrays(trained.params, written.params())
+    notes = [
+        f"{side.runtime} can't compute this network in {dtype}, or keeps its constants in another "
+        "type, so that the other type alone was compared"
+        for side in (source, written)
+        for dtype in FORWARD
+        if dtype not in side.dtypes
+    ]
     for dtype in types:
         forward[dtype] = apart_by_example(runs[dtype], _outputs(written, inputs, dtype))
         if not forward[dtype] <= bars[dtype]:

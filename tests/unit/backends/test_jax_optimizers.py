@@ -111,7 +111,7 @@ RULES: dict[str, tuple[Any, Rule]] = {
 }  # fmt: skip
 
 
-ROUNDED = {"adamw under a schedule"}
+ROUNDED = {"adamw under a schedule", "momentum under a schedule"}
 """Rules whose rate Optax computes in float32."""
 
 

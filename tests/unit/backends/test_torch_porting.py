@@ -97,6 +97,18 @@ def test_reading_changes_nothing_in_the_model() -> None:
     assert all(torch.equal(before[name], array) for name, array in model.state_dict().items())
 
 
+def test_a_model_that_names_its_type_runs_in_both() -> None:
+    def call(x: Tensor, r: nn.GRU) -> Tensor:
+        return r(x.double(), torch.zeros(1, x.size(0), 4, dtype=torch.float64))[0]
+
+    source = source_of(Function(call, r=nn.GRU(3, 4, batch_first=True).double()), 5, 3)
+    assert source.trained.params["gru1/kernel_reset"].dtype == np.float64
+    x = np.random.default_rng(0).normal(size=(2, 5, 3))
+    wide = source.outputs(x, "float64")
+    assert wide.dtype == np.float64
+    assert 0.0 < np.abs(source.outputs(x.astype("float32"), "float32") - wide).max() < 1e-6
+
+
 def test_names_places_and_what_is_shared() -> None:
     shared = of_zoo("shared_layers").trained
     assert {node.name: node.shares for node in shared.network.nodes if node.shares} == {

@@ -328,3 +328,12 @@ def test_every_template_is_used():
     folder = Path(script.__file__).parent / "templates"
     stored = {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.txt")}
     assert used == stored
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_examples_are_up_to_date(backend):
+    path = f"examples/ejected/fruit_{backend}.py"
+    command = ("triptych", "eject", "fruit", "--backend", backend, "--out", path)
+    kept = Path(__file__).parents[3] / path
+    expected = eject.write(recipe_of("fruit"), backend, name=path, command=command)
+    assert kept.read_text() == expected, f"write it anew with: {' '.join(command)} --force"

@@ -208,7 +208,7 @@ def layer_of(call: Call, before: Shape, after: Shape) -> spec.Layer:
 
 def _cropped(module: Any) -> Any:
     """What explicit padding of a transposed convolution leaves of the full output's edges."""
-    span = extent(tuple(module.kernel_size), tuple(_pair(module.kernel_dilation)))  # type: ignore[arg-type]
+    span = extent(tuple(module.kernel_size), tuple(_pair(module.kernel_dilation)))
     pads = [pad if isinstance(pad, (tuple, list)) else (pad, pad) for pad in _pair(module.padding)]
     return tuple((s - 1 - low, s - 1 - high) for s, (low, high) in zip(span, pads, strict=True))
 

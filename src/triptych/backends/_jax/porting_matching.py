@@ -264,7 +264,7 @@ def _recurrent(
 ) -> dict[str, Origin]:
     """A cell's arrays, gate by gate: each in a dense layer of its own, or all side by side."""
     found: dict[str, Origin] = {}
-    letters = {LSTM: _LSTM, GRU: _GRU}.get(type(layer), {"": ""})  # type: ignore[call-overload]
+    letters = {LSTM: _LSTM, GRU: _GRU}.get(type(layer), {"": ""})
     order = ["r", "z", "n"] if isinstance(layer, GRU) else list(letters)
     for what in ("kernel", "bias"):
         for side, mark in (("", "i"), ("recurrent_", "h")):

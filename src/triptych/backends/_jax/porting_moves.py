@@ -202,7 +202,8 @@ def _counts(walk: Walk, part: Part, layer: spec.AveragePool, like: np.ndarray) -
             (height, width), layer.size, layer.stride, layer.pixels((height, width, 1)), strict=True
         )
     ]
-    counts = np.outer(*sizes)[None, :, :, None]
+    rows, columns = sizes
+    counts = np.outer(rows, columns)[None, :, :, None]
     return np.broadcast_to(counts, like.shape) if like.ndim == 4 else np.zeros(like.shape)
 
 

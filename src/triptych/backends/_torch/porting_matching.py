@@ -41,7 +41,7 @@ def load(model: nn.Module, arrays: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _freed(arrays: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Without the one name that all begin with, as of a module around the model, where that fits."""
+    """Without the one name that all begin with, of a module around the model, where that fits."""
     outer = {name.split(".", 1)[0] for name in arrays}
     if len(outer) > 1 or any(name in expected for name in arrays):
         return arrays

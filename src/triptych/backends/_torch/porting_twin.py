@@ -49,7 +49,8 @@ class _Typed(TorchFunctionMode):
         return func(*[self._cast(arg) for arg in args], **options)
 
     def _cast(self, value: Any) -> Any:
-        return self.dtype if value in (torch.float32, torch.float64) else value
+        wide = (torch.float32, torch.float64)
+        return self.dtype if isinstance(value, torch.dtype) and value in wide else value
 
 
 @contextmanager
