@@ -392,7 +392,7 @@ def main() -> None:
     """Train, and leave metrics.csv and the trained network in the folder that was asked for."""
     args = parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    with open(args.out / "metrics.csv", "w", newline="", encoding="utf-8") as file:
+    with open(args.out / "metrics.csv", "w", buffering=1, newline="", encoding="utf-8") as file:
         log = csv.writer(file, lineterminator="\n")
         log.writerow(COLUMNS)
         learner = train(args, log)

@@ -222,6 +222,7 @@ def test_show_and_recipes_print_their_json(place: Path, capsys: pytest.CaptureFi
     assert {item["name"]: item["parameters"] for item in found} == {
         "fruit": 196_483,
         "space-invaders": 1_816_998,
+        "sparse-autoencoder": 1_354,
     }
     assert os.listdir(".") and not Path("runs").exists()
 

@@ -95,7 +95,8 @@ def environment(recipe: Recipe) -> tuple[str, dict[str, str]]:
     if name.startswith("ALE/"):
         own = {key: repr(value) for key, value in task.items() if key != "environment"}
         colours = "grayscale" if task["grayscale"] else "rgb"
-        return "atari", own | {"environment": name, "colours": colours}
+        frames = whole(task["max_frames"])
+        return "atari", own | {"environment": name, "colours": colours, "max_frames": frames}
     # What the recipe does not give is the environment's own, as in gymnasium.make.
     given = {key: value for key, value in recipe.task.items() if key != "environment"}
     options = "".join(f", {key}={value!r}" for key, value in given.items())

@@ -15,7 +15,7 @@ import numpy as np
 
 from triptych.errors import RunError
 
-X_COLUMNS = ("episode", "frame", "update")
+X_COLUMNS = ("epoch", "episode", "frame", "update")
 POINTS = 400  # a line on a screen shows no more
 WINDOW_SHARE = 20  # the rolling window is a twentieth of the shortest run
 CONFIDENCE = 0.95

@@ -202,6 +202,8 @@ UNKNOWN: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     ),
     "the middle": (Function(lambda x, r: r(x)[0][:, 2], r=nn.GRU(3, 4, batch_first=True)), (5, 3),
                    "entry 2 of 5"),
+    "the first": (Function(lambda x, r: r(x)[0][:, 0], r=nn.GRU(3, 4, batch_first=True)), (5, 3),
+                  "not the layer's final one"),
     "the wrong end": (
         Function(lambda x, r: r(x)[0][:, -1], r=nn.GRU(3, 4, batch_first=True, bidirectional=True)),
         (5, 3), "one step of a sequence",

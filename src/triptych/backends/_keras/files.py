@@ -355,7 +355,9 @@ def model_of(path: Path, found: Opened) -> Any:
         PortError: it holds classes that are not Keras' own, or arrays that do not fit.
     """
     check_config(found.config, path)
-    return _loaded(path, found.size, lambda: keras.saving.load_model(path, compile=False, safe_mode=True))
+    return _loaded(
+        path, found.size, lambda: keras.saving.load_model(path, compile=False, safe_mode=True)
+    )
 
 
 def fill(model: Any, path: Path, found: Opened) -> None:

@@ -66,7 +66,9 @@ class Reading:
         )
         return Origin(place)
 
-    def arrays(self, op: Any, kind: str, names: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
+    def arrays(
+        self, op: Any, kind: str, names: Sequence[str] | Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Return the origins of a layer's arrays by our own layouts, which are Keras'."""
 
         def turn(home: Any) -> Turn:

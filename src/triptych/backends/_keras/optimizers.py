@@ -68,7 +68,9 @@ def read(optimizer: Any, homes: Homes, constant: Sequence[str]) -> Found:
     try:
         return Found(rule, _slots(optimizer, rule, homes, constant))
     except _Left as reason:
-        return Found(rule, None, (f"the state of the optimizer ({name}) was left behind: {reason}",))
+        return Found(
+            rule, None, (f"the state of the optimizer ({name}) was left behind: {reason}",)
+        )
 
 
 def _rule(optimizer: Any) -> Rule:

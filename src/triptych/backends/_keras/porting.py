@@ -123,24 +123,28 @@ class KerasSource:
                 constant.append(name)
         kind = next((a.dtype for a in params.values() if a.dtype.kind == "f"), np.dtype("float32"))
         params = {name: array.astype(kind, copy=False) for name, array in params.items()}
-        found = optimizers.Found() if optimizer is None else optimizers.read(
-            optimizer, homes, constant
+        found = (
+            optimizers.Found() if optimizer is None else optimizers.read(optimizer, homes, constant)
         )
         notes = (*reading.notes, *self._frozen(), *(f"{self._where}: {n}" for n in found.notes))
         return Trained(network, params, found.rule, found.slots, reading.build.places, notes)
 
     def _frozen(self) -> list[str]:
-        learnt = {id(v) for part in self._function._flatten_layers() for v in part.weights
-                  if v.trainable}
+        learnt = {
+            id(v) for part in self._function._flatten_layers() for v in part.weights if v.trainable
+        }
         origins, held = self._read.reading.build.origins, self._read.reading.variables
         still = [
-            name for name in self._read.network.trainable
+            name
+            for name in self._read.network.trainable
             if origins[name].key in held and id(held[origins[name].key]) not in learnt
         ]
         if not still:
             return []
-        return [f"{self._where}: {len(still)} arrays, {still[0]} first, do not learn in the source "
-                "(trainable=False); the port has no such mark"]
+        return [
+            f"{self._where}: {len(still)} arrays, {still[0]} first, do not learn in the source "
+            "(trainable=False); the port has no such mark"
+        ]
 
 
 class KerasPorter:

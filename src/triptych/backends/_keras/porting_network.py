@@ -183,6 +183,8 @@ class NetworkSource(porting_writing.Native):
         grads = tape.gradient(loss, [v.value for v in own], unconnected_gradients="zero")
         for variable, value in zip(model.non_trainable_variables, kept, strict=True):
             variable.assign(value)
-        by_id = {id(v): np.asarray(tf.convert_to_tensor(g)) for v, g in zip(own, grads, strict=True)}
+        by_id = {
+            id(v): np.asarray(tf.convert_to_tensor(g)) for v, g in zip(own, grads, strict=True)
+        }
         homes = porting_writing.learning(model, self.network)
         return {name: np.array(turn(by_id[id(v)])) for name, (v, turn) in homes.items()}

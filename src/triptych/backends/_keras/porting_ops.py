@@ -25,6 +25,7 @@ Call = Callable[["Reading", Any, Sequence[Value], str], Value]
 Operate = Callable[["Reading", Any, Sequence[Any], Mapping[str, Any], str], Any]
 Bend = Callable[[], spec.Layer]
 
+
 @dataclass(frozen=True)
 class Mask:
     """Which steps a recurrent layer takes: those of a node of which not all features are a number.
@@ -71,7 +72,6 @@ _GATED: dict[Any, tuple[Bend, ...]] = {
     activations.mish: (spec.Softplus, spec.Tanh),
 }
 """Functions that are their input times these of it, one after the other."""
-
 
 
 def bend(read: Reading, function: Any, value: Value, place: str) -> Value:
@@ -203,8 +203,13 @@ LAYERS: dict[type, Call] = {
     layers.Softmax: _softmax,
     layers.Dropout: _bent(lambda op: spec.Dropout(float(op.rate))),
     **dict.fromkeys(
-        (layers.SpatialDropout1D, layers.SpatialDropout2D, layers.GaussianNoise,
-         layers.GaussianDropout, layers.AlphaDropout),
+        (
+            layers.SpatialDropout1D,
+            layers.SpatialDropout2D,
+            layers.GaussianNoise,
+            layers.GaussianDropout,
+            layers.AlphaDropout,
+        ),
         _noise,
     ),
     **dict.fromkeys((layers.Identity, layers.ActivityRegularization), _same),

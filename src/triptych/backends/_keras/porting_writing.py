@@ -67,7 +67,9 @@ def _together(parts: list[str]) -> str:
     others = sorted((line for line in found if line not in plain), key=_import_order)
     named = [line for line in others if line.startswith("from keras import")]
     if len(named) > 1:
-        words = sorted({word for line in named for word in line[len("from keras import ") :].split(", ")})
+        words = sorted(
+            {word for line in named for word in line[len("from keras import ") :].split(", ")}
+        )
         others = [line for line in others if line not in named]
         others.append(f"from keras import {', '.join(words)}")
     head = "\n".join(plain) + ("\n\n" if plain else "") + "\n".join(others)
@@ -126,7 +128,11 @@ def _save(model: Any, path: Path, names: Mapping[str, Any]) -> None:
             keras.saving.load_model(path, custom_objects=own, compile=False, safe_mode=True)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         path.unlink(missing_ok=True)
-        hint = "; an old .h5 can't hold keras.ops: write .keras or .weights.h5" if path.suffix == ".h5" else ""
+        hint = (
+            "; an old .h5 can't hold keras.ops: write .keras or .weights.h5"
+            if path.suffix == ".h5"
+            else ""
+        )
         raise Unsupported(
             f"Keras can't keep this network in {path.name}: {in_one_line(error)}{hint}"
         ) from None
@@ -209,7 +215,9 @@ def learning(model: Any, network: Network) -> optimizers.Homes:
 
 
 def _put_slots(optimizer: Any, model: Any, network: Network, rule: Rule, slots: Slots) -> None:
-    owners = {id(own): names for own, names in _by_variable(model, network, list(network.trainable))}
+    owners = {
+        id(own): names for own, names in _by_variable(model, network, list(network.trainable))
+    }
     values = {
         slot: [
             _whole(own, network, owners[id(own)], slots.values[slot])

@@ -153,7 +153,7 @@ def _head(walk: Walk, call: Call, value: Seen, advantage: Seen) -> Seen:
 
 
 def _rsub(walk: Walk, call: Call) -> Any:
-    swapped = {"self": call["self"], "other": call["other"], "alpha": call["alpha"]}
+    swapped = {"self": call["other"], "other": call["self"], "alpha": call["alpha"]}
     return _add(walk, replace(call, name="sub", given=swapped))
 
 
