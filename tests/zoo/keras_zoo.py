@@ -2,7 +2,7 @@
 
 Each function returns a built model. Widths and input sizes (mostly 32x32) are smaller than in the
 papers, so that a test takes a second; order and kind of layers are theirs. :func:`shake` moves what
-Keras starts at 0 or 1: biases, scales, running statistics. Nothing of this project is imported here.
+Keras starts at 0 or 1: biases, scales, running statistics. Nothing of Triptych belongs here.
 """
 
 from __future__ import annotations
