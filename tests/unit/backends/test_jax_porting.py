@@ -164,6 +164,8 @@ def test_an_input_of_unknown_shape_is_asked_for() -> None:
         PORTER.read_object(Between(nnx.relu), Given())
     with pytest.raises(PortError, match=r"is a list, expected a flax\.nnx\.Module"):
         PORTER.read_object([], Given(shape=(3,)))
+    with pytest.raises(PortError, match="of Linen, arrays alone are read"):
+        PORTER.read_object(linen.Dense(2), Given(shape=(3,)))
 
 
 def test_a_cast_to_float32_leaves_float32_alone() -> None:
@@ -309,6 +311,25 @@ def test_linens_cells_are_matched_gate_by_gate(cell: str, tmp_path: Path) -> Non
     network = Network.sequential(spec.Input((6, 5)), layer)
     found = PORTER.read(path, Given(network=network))
     expected = np.asarray(jax.jit(lambda p, x: model.apply({"params": p}, x))(params, x))
+    assert apart(found.outputs(x, "float64"), expected) <= FLOAT64
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_transposed_convolution_of_linens_stands_upside_down(
+    transposed: bool, tmp_path: Path
+) -> None:
+    model = linen.ConvTranspose(
+        4, (3, 2), strides=(2, 1), padding="VALID", transpose_kernel=transposed,
+        param_dtype=jnp.float64,
+    )  # fmt: skip
+    x, stream = np.random.default_rng(0).normal(size=(2, 5, 4, 3)), np.random.default_rng(1)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda leaf: stream.normal(size=leaf.shape), shapes)
+    path = tmp_path / "net.msgpack"
+    path.write_bytes(serialization.msgpack_serialize({"ConvTranspose_0": params}))
+    layer = spec.ConvTranspose(4, (3, 2), (2, 1))
+    found = PORTER.read(path, Given(network=Network.sequential(spec.Input((5, 4, 3)), layer)))
+    expected = np.asarray(model.apply({"params": params}, x))
     assert apart(found.outputs(x, "float64"), expected) <= FLOAT64
 
 

@@ -15,7 +15,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from flax import linen, nnx
 
 from triptych.backends._jax import (
     files,
@@ -259,9 +259,10 @@ def native(array: np.ndarray, seen: Seen) -> np.ndarray:
 def _checked(model: Any, given: Given) -> nnx.Module:
     if isinstance(model, nnx.Module):
         return model
-    raise PortError(
-        f"{given.where or 'the model'} is a {type(model).__name__}, expected a flax.nnx.Module"
-    )
+    what = f"{given.where or 'the model'} is a {type(model).__name__}, expected a flax.nnx.Module"
+    if isinstance(model, linen.Module):
+        what += "; of Linen, arrays alone are read: save them and say their network with --network"
+    raise PortError(what)
 
 
 def _of_module(path: Path, stored: files.Stored, given: Given) -> JaxSource:
