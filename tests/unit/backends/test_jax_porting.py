@@ -6,6 +6,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,14 @@ from triptych.spec.network import Network
 registry.get("jax")
 PORTER = registry.porter("jax")
 FLOAT32, FLOAT64 = 1e-5, 1e-12
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compiler() -> Iterator[None]:
+    """Compile in two thirds of the time; the programs are run once or twice."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def source_of(name: str) -> Any:
@@ -63,7 +72,7 @@ def test_a_model_is_read_as_the_network_that_it_computes(name: str) -> None:
     assert set(trained.places) == set(trained.network.by_name)
 
 
-@pytest.mark.parametrize("name", ["stacked", "shared_layers", "squeeze_excite"])
+@pytest.mark.parametrize("name", ["shared_layers", "squeeze_excite"])
 def test_gradients_are_those_of_training_without_dropout(name: str) -> None:
     source = source_of(name)
     network, x = _without_dropout(source.trained.network), inputs_of(source.trained.network, 4)

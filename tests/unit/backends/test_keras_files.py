@@ -44,7 +44,7 @@ def home() -> Any:
     return model()
 
 
-# --- what is whole -----------------------------------------------------------------------------------
+# --- what is whole -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.h5"])
@@ -105,7 +105,7 @@ def test_arrays_alone_ask_for_a_structure(home: Any, tmp_path: Path) -> None:
         PORTER.read(tmp_path / "net.weights.h5", Given())
 
 
-# --- what is broken or hostile -----------------------------------------------------------------------
+# --- what is broken or hostile -------------------------------------------------------------------
 
 
 def changed(home: Any, path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:

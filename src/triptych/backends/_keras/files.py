@@ -22,7 +22,7 @@ import h5py
 import keras
 import numpy as np
 
-from triptych.backends._keras import graph, porting_ops
+from triptych.backends._keras import porting_calls, porting_layers
 from triptych.errors import PortError, in_one_line
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -71,6 +71,16 @@ class Opened:
         """How many numbers it holds."""
         return sum(array.size for array in self.arrays.values())
 
+    @property
+    def state(self) -> list[np.ndarray]:
+        """The optimizer's arrays in Keras' order."""
+        names = self.orders.get("optimizer_weights/weight_names")
+        if names is not None:
+            return [self.arrays[f"optimizer_weights/{name}"] for name in names]
+        start = "optimizer/vars/"
+        places = [place for place in self.arrays if place.startswith(start)]
+        return [self.arrays[place] for place in sorted(places, key=lambda p: int(p[len(start) :]))]
+
 
 def opened(path: Path) -> Opened:
     """Return what a file of Keras' holds, looked through.
@@ -90,7 +100,7 @@ def opened(path: Path) -> Opened:
         raise PortError(f"{path} is not a whole file of Keras': {in_one_line(error)}") from None
 
 
-# --- archives --------------------------------------------------------------------------------------
+# --- archives ------------------------------------------------------------------------------------
 
 
 def _archive(path: Path) -> Opened:
@@ -164,7 +174,7 @@ def _old(file: h5py.File, path: Path) -> Opened:
     return Opened(config, optimizer, arrays, names, orders)
 
 
-# --- arrays ----------------------------------------------------------------------------------------
+# --- arrays --------------------------------------------------------------------------------------
 
 
 def _contents(
@@ -246,7 +256,7 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-# --- configurations --------------------------------------------------------------------------------
+# --- configurations ------------------------------------------------------------------------------
 
 
 def check_config(config: Any, path: Path, known: Callable[[str], bool] | None = None) -> None:
@@ -306,24 +316,31 @@ def _is_keras(name: str, module: str | None, registered: Any) -> bool:
     own = registered in (None, "", name)
     ops = module is not None and module.startswith("keras.src.ops.")
     if ops:
-        return own and f"{str(module)[len('keras.src.ops.') :]}.{name}" in porting_ops.OPS
+        return own and f"{str(module)[len('keras.src.ops.') :]}.{name}" in porting_calls.OPS
     return own and module in _MODULES and (name in _PLAIN or _of_keras(name))
 
 
 def _of_keras(name: str) -> bool:
-    places = (keras.layers, keras.models, *_FAMILIES)
-    operations = {op.split(".")[1] for op in porting_ops.OPS}
-    known = any(hasattr(place, name) for place in places) or name in operations
-    return name.isidentifier() and (name in _MODELS or known)
+    return name in _MODELS | _operations() or _is_class(name, keras.layers, *_FAMILIES)
+
+
+def _operations() -> set[str]:
+    return {op.split(".")[1] for op in porting_calls.OPS}
+
+
+def _is_class(name: str, *places: Any) -> bool:
+    return any(isinstance(getattr(place, name, None), type) for place in places)
 
 
 def _is_read(name: str) -> bool:
     """Whether a class of Keras' is one that the graph's reader knows, or a constant's."""
-    read = {kind.__name__ for kind in graph.LAYERS} | {op.split(".")[1] for op in porting_ops.OPS}
-    return name in read | _MODELS or any(hasattr(place, name) for place in _FAMILIES)
+    read = {kind.__name__ for kind in porting_layers.LAYERS} | {
+        op.split(".")[1] for op in porting_calls.OPS
+    }
+    return name in read | _MODELS or _is_class(name, *_FAMILIES)
 
 
-# --- loading ---------------------------------------------------------------------------------------
+# --- loading -------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -363,43 +380,6 @@ def model_of(path: Path, found: Opened) -> Any:
 def fill(model: Any, path: Path, found: Opened) -> None:
     """Load a file's arrays into a model of the user's own, by Keras."""
     _loaded(path, found.size, lambda: model.load_weights(path))
-
-
-def optimizer_of(model: Any, path: Path, found: Opened) -> tuple[Any, str]:
-    """Return the optimizer that a file holds, with its state, or None and a note why not."""
-    if not found.optimizer:
-        return None, ""
-    try:
-        check_config(found.optimizer, path, lambda name: True)
-        optimizer = keras.optimizers.get(found.optimizer)
-        optimizer.build(model.trainable_variables)
-    except Exception as error:
-        return None, f"the optimizer was left behind: {in_one_line(error)}"
-    if not take_state(optimizer, found):
-        return None, "the optimizer was left behind: its arrays are not those of the layers"
-    return optimizer, ""
-
-
-def take_state(optimizer: Any, found: Opened) -> bool:
-    """Put an optimizer's arrays into one that is built, where they fit."""
-    arrays = _state(found)
-    own = optimizer.variables
-    fits = len(arrays) == len(own) and all(
-        tuple(variable.shape) == array.shape for variable, array in zip(own, arrays, strict=True)
-    )
-    for variable, array in zip(own, arrays, strict=True) if fits else ():
-        variable.assign(array.astype(variable.dtype))
-    return fits
-
-
-def _state(found: Opened) -> list[np.ndarray]:
-    """An optimizer's arrays in Keras' order."""
-    names = found.orders.get("optimizer_weights/weight_names")
-    if names is not None:
-        return [found.arrays[f"optimizer_weights/{name}"] for name in names]
-    start = "optimizer/vars/"
-    places = [place for place in found.arrays if place.startswith(start)]
-    return [found.arrays[place] for place in sorted(places, key=lambda p: int(p[len(start) :]))]
 
 
 def _loaded(path: Path, count: int, load: Callable[[], Any]) -> Any:

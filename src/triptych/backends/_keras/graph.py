@@ -1,8 +1,8 @@
 """From a live Keras model to a spec network: its graph of operations is walked node by node.
 
 ``walk`` goes through functional and sequential models, nested ones, and models and layers of a
-user's own whose ``call`` is made of layers and ``keras.ops``, which Keras traces. Which operation is
-what in the spec is in ``porting_calls.py`` and ``porting_ops.py``; files are in ``files.py``.
+user's own whose ``call`` is made of layers and ``keras.ops``, which Keras traces. Which operation
+is what in the spec is in ``porting_layers.py`` and ``porting_calls.py``; files in ``files.py``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import keras
 import numpy as np
 from keras import layers, tree
 
-from triptych.backends._keras import porting_calls, porting_ops
 from triptych.backends._keras.layouts import HOMES
-from triptych.backends._keras.porting_ops import Masked
+from triptych.backends._keras.porting_calls import OPS
+from triptych.backends._keras.porting_layers import LAYERS
+from triptych.backends._keras.porting_moves import Masked
 from triptych.backends.carried import Given, Origin, Turn
 from triptych.backends.graph import GraphBuilder, Value
 from triptych.errors import PortError, in_one_line
@@ -26,7 +27,6 @@ from triptych.spec.network import Network
 
 Visit = Callable[[Any, Sequence[Any], Mapping[str, Any], str], Any]
 """What is done at an operation: it, the arguments of the call, and the call's own name."""
-LAYERS = porting_calls.LAYERS | porting_ops.LAYERS
 _RECURRENT = (layers.SimpleRNN, layers.LSTM, layers.GRU, layers.Bidirectional)
 
 
@@ -125,7 +125,7 @@ class Reading:
         self, op: Any, args: Sequence[Any], options: Mapping[str, Any], place: str
     ) -> Any:
         name = f"{type(op).__module__.rsplit('.', 1)[-1]}.{type(op).__name__}"
-        make = porting_ops.OPS.get(name) if _is_keras(op) else None
+        make = OPS.get(name) if _is_keras(op) else None
         named = [options[key] for key in ("x", "x1", "x2", "xs", "inputs") if key in options]
         if make is None or not tree.flatten([*args, *named]):
             raise self.build.refuse(f"{place} (keras.ops, {name})", "has no canonical form")
@@ -195,7 +195,7 @@ def _is_index(function: Any) -> bool:
     return False
 
 
-# --- walking ---------------------------------------------------------------------------------------
+# --- walking -------------------------------------------------------------------------------------
 
 
 def walk(function: Any, inputs: Sequence[Any], visit: Visit, source: str, path: str = "") -> Any:

@@ -1,24 +1,29 @@
 """Keras' optimizers and their state <-> the spec's rules and slots, by meaning.
 
 What a live optimizer of ours computes is in ``rules.py``; what one writes by hand in
-``rule_source.py``. Here are those of Keras: its Adam adds epsilon before the correction, its momentum
-has the rate in the buffer (and the sign, in SGD), its RMSprop and Adagrad add epsilon inside the root.
+``rule_source.py``. Here are those of Keras: its Adam adds epsilon before the correction, its
+momentum has the rate in the buffer (and the sign, in SGD), its RMSprop and Adagrad add epsilon
+inside the root.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras import optimizers
 from keras.optimizers import schedules
 
-from triptych.backends._keras import rule_source
+from triptych.backends._keras import files, rule_source
 from triptych.backends._keras.native import _floatx
 from triptych.backends.carried import Turn
 from triptych.backends.protocol import Params, Slots
+from triptych.backends.rule_sourcing import describe, is_scheduled, rate_function
+from triptych.backends.sourcing import fold
+from triptych.errors import in_one_line
 from triptych.spec.rules import SGD, Adagrad, Adam, AdamW, Clip, RMSprop, Rule
 from triptych.spec.schedules import (
     Constant,
@@ -46,7 +51,7 @@ class _Left(Exception):
     """Something of the optimizer has no words in the spec."""
 
 
-# --- reading ---------------------------------------------------------------------------------------
+# --- reading -------------------------------------------------------------------------------------
 
 
 def read(optimizer: Any, homes: Homes, constant: Sequence[str]) -> Found:
@@ -118,7 +123,7 @@ def _rate(optimizer: Any) -> Schedule:
 
 def _shortest(value: np.ndarray) -> float:
     """The number that was meant: 0.001 where float32 has 0.0010000000474974513."""
-    return float(np.format_float_positional(value[()], unique=True))
+    return float(np.format_float_positional(value.reshape(1)[0], unique=True))
 
 
 def _cosine(rate: Any) -> Schedule:
@@ -150,7 +155,7 @@ _SCHEDULES: dict[type, Callable[[Any], Schedule]] = {
 
 
 def _adam(optimizer: Any, common: dict[str, Any]) -> Rule:
-    own = {
+    own: dict[str, Any] = {
         "beta1": float(optimizer.beta_1),
         "beta2": float(optimizer.beta_2),
         "epsilon": float(optimizer.epsilon),
@@ -207,7 +212,7 @@ _RULES: dict[type, Callable[[Any, dict[str, Any]], Rule]] = {
 }
 
 
-# --- slots -----------------------------------------------------------------------------------------
+# --- slots ---------------------------------------------------------------------------------------
 
 _ADAM = {"first_moment": "_momentums", "second_moment": "_velocities"}
 _ATTRIBUTES: dict[type, dict[str, str]] = {
@@ -233,7 +238,7 @@ def _factor(optimizer: Any, slot: str, rule: Rule) -> float:
 
 
 def _buffers(optimizer: Any, slot: str) -> Sequence[Any]:
-    """The variables of a slot, in the order of the model's; of a class of ours by the slot's name."""
+    """The variables of a slot, in the order of the model's; in a class of ours by its name."""
     names = _ATTRIBUTES.get(type(optimizer), {})
     found: Sequence[Any] = getattr(optimizer, names.get(slot, f"{slot}s"))
     return found
@@ -271,7 +276,36 @@ def read_ours(optimizer: Any, rule: Rule, homes: Homes) -> Slots | None:
         return None
 
 
-# --- writing ---------------------------------------------------------------------------------------
+# --- of files ------------------------------------------------------------------------------------
+
+
+def of_file(model: Any, path: Path, found: files.Opened) -> tuple[Any, str]:
+    """Return the optimizer that a file holds, with its state, or None and a note why not."""
+    if not found.optimizer:
+        return None, ""
+    try:
+        files.check_config(found.optimizer, path, lambda name: True)
+        optimizer = optimizers.get(found.optimizer)
+        if len(found.state) == len(optimizer.variables):
+            return optimizer, ""  # it had not learned yet
+        optimizer.build(model.trainable_variables)
+    except Exception as error:
+        return None, f"the optimizer was left behind: {in_one_line(error)}"
+    if not take_state(optimizer, found):
+        return None, "the optimizer was left behind: its arrays are not those of the layers"
+    return optimizer, ""
+
+
+def take_state(optimizer: Any, found: files.Opened) -> bool:
+    """Put an optimizer's arrays into one that is built, where they fit."""
+    arrays, own = found.state, optimizer.variables
+    fits = [array.shape for array in arrays] == [tuple(variable.shape) for variable in own]
+    for variable, array in zip(own, arrays, strict=True) if fits else ():
+        variable.assign(array.astype(variable.dtype))
+    return fits
+
+
+# --- writing -------------------------------------------------------------------------------------
 
 
 def native_text(rule: Rule) -> str | None:
@@ -302,9 +336,6 @@ def text(rule: Rule) -> str:
     call = native_text(rule)
     if call is None:
         return written
-    from triptych.backends.rule_sourcing import describe, is_scheduled, rate_function
-    from triptych.backends.sourcing import fold
-
     parts = ["import keras\n\n"]
     if is_scheduled(rule):
         parts = ["import math\n\n" + parts[0], rate_function(rule) + "\n\n"]

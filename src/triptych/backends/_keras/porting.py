@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from triptych.backends._keras import files, graph, optimizers, porting_writing
-from triptych.backends._keras.porting_network import NetworkSource
+from triptych.backends._keras.porting_matching import NetworkSource
 from triptych.backends._keras.porting_twin import Twin, by_name, canonical
 from triptych.backends.carried import Given, Source, Trained, Written
 from triptych.backends.protocol import DType, Params
@@ -165,7 +165,7 @@ class KerasPorter:
                 "RECIPE_OR_FILE, or your own model as file.py:function"
             )
         model = files.model_of(path, found)
-        return self._source(model, str(path), given, *files.optimizer_of(model, path, found))
+        return self._source(model, str(path), given, *optimizers.of_file(model, path, found))
 
     def _into(self, path: Path, found: files.Opened, given: Given) -> Source:
         """The source that a user's own model is with a file's arrays."""
@@ -175,7 +175,7 @@ class KerasPorter:
             raise PortError(f"{given.where} gives a {type(model).__name__}, not a keras.Model")
         graph.read(model, given.where, given)  # so that it is built
         files.fill(model, path, found)
-        return self._source(model, given.where, given, *files.optimizer_of(model, path, found))
+        return self._source(model, given.where, given, *optimizers.of_file(model, path, found))
 
     def read_object(self, model: Any, given: Given, optimizer: Any = None) -> Source:
         """Return the source that a live ``keras.Model`` is."""

@@ -95,8 +95,8 @@ class Twin:
     def gradients(self, inputs: np.ndarray, weights: np.ndarray) -> dict[int, np.ndarray]:
         """Return the gradient of ``sum(output * weights)`` by the original variable's id.
 
-        All learn. In training mode, in which batch norms take the statistics of the batch; no other layer is
-        told of it, so that none drops anything.
+        All learn. In training mode, in which batch norms take the statistics of the batch; no
+        other layer is told of it, so that none drops anything.
         """
         self.load()
         self.model.trainable = True

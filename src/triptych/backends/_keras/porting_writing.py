@@ -152,7 +152,7 @@ def dtype_of(params: Params) -> DType:
     return "float64" if any(a.dtype == np.float64 for a in params.values()) else "float32"
 
 
-# --- arrays ----------------------------------------------------------------------------------------
+# --- arrays --------------------------------------------------------------------------------------
 
 
 def homes(network: Network) -> dict[str, tuple[str, Home]]:
@@ -228,7 +228,7 @@ def _put_slots(optimizer: Any, model: Any, network: Network, rule: Rule, slots: 
     optimizers.load(optimizer, rule, slots.updates, values)
 
 
-# --- running ---------------------------------------------------------------------------------------
+# --- running -------------------------------------------------------------------------------------
 
 
 class Native:

@@ -19,9 +19,10 @@ from keras import layers
 from triptych.backends._keras import files, optimizers, porting_writing
 from triptych.backends._keras.native import _floatx
 from triptych.backends.carried import Given, Trained
-from triptych.backends.protocol import DType, Params
+from triptych.backends.protocol import DType, Params, Slots
 from triptych.errors import PortError
 from triptych.spec.network import Network, Node
+from triptych.spec.rules import Rule
 
 _KINDS = {
     "conv2d": "conv", "conv2d_transpose": "conv_transpose",
@@ -129,11 +130,35 @@ def _fill(model: Any, pairs: Mapping[str, Unit], path: Path) -> None:
         here = [array.shape for array in unit.arrays]
         if shapes != here:
             raise PortError(
-                f"{path}: {unit.place} has arrays of {here}, but {name} of the network was expected "
-                f"to have {shapes}"
+                f"{path}: {unit.place} has arrays of {here}, but {name} of the network was "
+                f"expected to have {shapes}"
             )
         for variable, array in zip(own, unit.arrays, strict=True):
             variable.assign(array.astype(variable.dtype))
+
+
+_Learned = tuple[Rule | None, Slots | None, tuple[str, ...]]
+_UNNAMED: _Learned = (None, None, ("the optimizer was left behind: the layers bear other names",))
+
+
+def _learned(model: Any, path: Path, found: files.Opened, given: Given) -> _Learned:
+    """The rule and the slots of a file that a model like it was filled with, and notes."""
+    assert given.network is not None
+    where = porting_writing.learning(model, given.network)
+    if given.rule is None:
+        optimizer, note = optimizers.of_file(model, path, found)
+        if optimizer is None:
+            return None, None, (note,)
+        told = optimizers.read(optimizer, where, ())
+        return told.rule, told.slots, told.notes
+    dtype = model.compute_dtype
+    optimizer = optimizers.build(given.rule, model, dtype)
+    slots = None
+    if optimizers.take_state(optimizer, found):
+        slots = optimizers.read_ours(optimizer, given.rule, where)
+    if slots is None:
+        return None, None, ("the optimizer was left behind: it is none of the given rule",)
+    return given.rule, slots, ()
 
 
 class NetworkSource(porting_writing.Native):
@@ -149,19 +174,14 @@ class NetworkSource(porting_writing.Native):
         kinds = {array.dtype for unit in pairs.values() for array in unit.arrays}
         own = "float64" if np.dtype("float64") in kinds else "float32"
         model = self.model(own)
-        slots, notes = None, []
-        if given.rule is not None:
-            with _floatx(own):
-                optimizer = optimizers.build(given.rule, model, own)
-            if files.take_state(optimizer, found):
-                where = porting_writing.learning(model, given.network)
-                slots = optimizers.read_ours(optimizer, given.rule, where)
-        if slots is None and found.optimizer:
-            notes.append(f"{path}: the optimizer was left behind: its rule is not known")
+        rule, slots, notes = None, None, ()
+        if found.state and (given.rule is not None or found.optimizer):
+            named = all(unit.name == node for node, unit in pairs.items())
+            rule, slots, notes = _learned(model, path, found, given) if named else _UNNAMED
         params = porting_writing.get(model, given.network)
         places = {name: unit.place for name, unit in pairs.items()}
-        rule = given.rule if slots is not None else None
-        self.trained = Trained(given.network, params, rule, slots, places, tuple(notes))
+        notes = tuple(f"{path}: {note}" for note in notes)
+        self.trained = Trained(given.network, params, rule, slots, places, notes)
 
     def layer_outputs(self, observations: np.ndarray, dtype: DType) -> Params:
         """Return nothing: the model has Keras' layers, whose nodes are not told."""
