@@ -386,7 +386,7 @@ def test_fifty_updates_away_are_fifty_at_home(name: str) -> None:
 
 
 def test_keras_own_adam_goes_on_natively(tmp_path: Path) -> None:
-    model = at_home(RULES["Adam"][0], 7)
+    model = at_home(lambda: optimizers.Adam(0.01, epsilon=1e-3), 7)
     trained = PORTER.read_object(model, Given()).trained
     PORTER.write(trained, tmp_path / "net.keras", "net")
     again = keras.saving.load_model(tmp_path / "net.keras")
@@ -394,6 +394,10 @@ def test_keras_own_adam_goes_on_natively(tmp_path: Path) -> None:
     assert int(again.optimizer.iterations) == 7
     for own, other in zip(model.optimizer._momentums, again.optimizer._momentums, strict=True):
         assert np.array_equal(np.array(own), np.array(other))
+    found = PORTER.read(tmp_path / "net.keras", Given()).trained
+    assert trained.slots is not None and found.slots is not None and found.slots.updates == 7
+    for slot, arrays in trained.slots.values.items():
+        assert all(np.array_equal(found.slots.values[slot][key], arrays[key]) for key in arrays)
 
 
 OWN = {

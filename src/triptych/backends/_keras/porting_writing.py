@@ -37,7 +37,7 @@ def load(path: str, dtype: str = "{dtype}") -> keras.Model:
 _TRAINING = '''
 def load_training(path: str) -> keras.Model:
     """Return the model with its params, compiled with its optimizer, whose state is the file's."""
-    return keras.saving.load_model(path, custom_objects={objects})
+    return keras.saving.load_model(path{objects})
 '''
 
 
@@ -50,7 +50,8 @@ def text(network: Network, rule: Rule | None, title: str, dtype: str) -> str:
     if rule is not None:
         names = re.findall(r"^class (\w+)", model + own, re.M)
         objects = ", ".join(f'"{name}": {name}' for name in names)
-        parts += [own, _TRAINING.format(objects=f"{{{objects}}}")]
+        said = f", custom_objects={{{objects}}}" if objects else ""
+        parts += [own, _TRAINING.format(objects=said)]
     return _together(parts)
 
 

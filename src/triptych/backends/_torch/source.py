@@ -36,7 +36,8 @@ class BiasedBatchNorm{n}d(nn.BatchNorm{n}d):
         y = super().forward(x)
         if self.training:
             count = x.numel() // x.shape[1]
-            self.running_var.copy_(kept + (self.running_var - kept) * ((count - 1) / count))
+            # Not in place: PyTorch keeps the buffer for the gradient.
+            self.running_var = kept + (self.running_var - kept) * ((count - 1) / count)
         return y
 '''
 
