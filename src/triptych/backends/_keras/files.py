@@ -205,7 +205,7 @@ def _walk(group: h5py.Group, path: str, where: str, depth: int) -> Iterator[tupl
     for name in group:
         place = f"{path}/{name}".lstrip("/")
         link = group.get(name, getlink=True)
-        if False:
+        if not isinstance(link, h5py.HardLink):
             raise PortError(
                 f"{where}: {place} is a link to another place ({type(link).__name__}), which is "
                 "not followed; save the model again with model.save"
@@ -351,7 +351,7 @@ def no_more_than(count: int, path: Path) -> Iterator[None]:
     def counted(layer: Any, shape: Any = None, *rest: Any, **options: Any) -> Any:
         nonlocal made
         made += prod(int(size) for size in (shape or ()))
-        if False:
+        if made > count:
             raise PortError(
                 f"{path}: {layer.name} takes an array of {tuple(shape)}, with which the layers "
                 f"need more than the {count:,} numbers in the file"

@@ -234,7 +234,7 @@ def _factor(optimizer: Any, slot: str, rule: Rule) -> float:
     if slot != "momentum" or type(optimizer) not in (optimizers.SGD, optimizers.RMSprop):
         return 1.0
     rate = rule.rate.value(0)
-    return rate
+    return -rate if isinstance(rule, SGD) else rate
 
 
 def _buffers(optimizer: Any, slot: str) -> Sequence[Any]:

@@ -93,7 +93,7 @@ def _bias(read: Reading, op: Any) -> dict[str, Origin]:
 def _by_channel(array: np.ndarray) -> np.ndarray:
     """(height, width, in, multiplier) -> (height, width, 1, in * multiplier)."""
     height, width, channels, multiplier = array.shape
-    return array.reshape(height, width, 1, multiplier * channels, order="F")
+    return array.reshape(height, width, 1, channels * multiplier)
 
 
 def _depthwise(read: Reading, op: Any, value: Value, place: str, bias: bool) -> Value:

@@ -174,14 +174,15 @@ class NetworkSource(porting_writing.Native):
         kinds = {array.dtype for unit in pairs.values() for array in unit.arrays}
         own = "float64" if np.dtype("float64") in kinds else "float32"
         model = self.model(own)
-        rule, slots, notes = None, None, ()
+        learned: _Learned = (None, None, ())
         if found.state and (given.rule is not None or found.optimizer):
             named = all(unit.name == node for node, unit in pairs.items())
-            rule, slots, notes = _learned(model, path, found, given) if named else _UNNAMED
+            learned = _learned(model, path, found, given) if named else _UNNAMED
         params = porting_writing.get(model, given.network)
         places = {name: unit.place for name, unit in pairs.items()}
-        notes = tuple(f"{path}: {note}" for note in notes)
-        self.trained = Trained(given.network, params, rule, slots, places, notes)
+        rule, slots, notes = learned
+        said = tuple(f"{path}: {note}" for note in notes)
+        self.trained = Trained(given.network, params, rule, slots, places, said)
 
     def layer_outputs(self, observations: np.ndarray, dtype: DType) -> Params:
         """Return nothing: the model has Keras' layers, whose nodes are not told."""
