@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.backends import registry
-from triptych.backends._torch import optimizers
-from triptych.backends._torch.porting import PORTER
+from triptych.backends._torch.porting import PORTER, optimizers
 from triptych.backends.carried import Given, Source, Trained
 from triptych.backends.protocol import Slots
 from triptych.errors import PortError, Unsupported

@@ -1,7 +1,7 @@
 """JAX primitives that move numbers or gather them, as layers of the spec, by their names.
 
 Each function takes the walk through the program (``graph.py``), the equation and its operands.
-Elementwise primitives are in ``porting_formulas.py``.
+Elementwise primitives are in ``formulas.py``.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from triptych.backends._jax.porting_formulas import Formula, Item, Known, Part, Seen
+from triptych.backends._jax.porting.formulas import Formula, Item, Known, Part, Seen
 from triptych.backends.native_parts import Shape
 from triptych.spec import layers as spec
 from triptych.spec.layers.convolution import Amounts
 
 if TYPE_CHECKING:
-    from triptych.backends._jax.graph import Walk
+    from triptych.backends._jax.porting.graph import Walk
 
 BATCH = 2
 """The batch of the traced program."""

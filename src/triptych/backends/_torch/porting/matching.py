@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from triptych.backends._torch.files import Held
-from triptych.backends._torch.graph import Drawn
 from triptych.backends._torch.layouts import HOMES
 from triptych.backends._torch.model import Model
+from triptych.backends._torch.porting.files import Held
+from triptych.backends._torch.porting.graph import Drawn
 from triptych.backends.carried import Origin
 from triptych.backends.graph import Value
 from triptych.backends.protocol import Params

@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from triptych.backends._jax.files import Place, Stored
 from triptych.backends._jax.layouts import HOMES
+from triptych.backends._jax.porting.files import Place, Stored
 from triptych.backends.carried import Origin
 from triptych.errors import PortError
 from triptych.spec.layers import GRU, LSTM, Recurrent, Shape

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, tree
 
-from triptych.backends._keras.graph import Read, walk
 from triptych.backends._keras.layers import _gelu, _leaky_relu
 from triptych.backends._keras.native import _floatx, _keep_digits
+from triptych.backends._keras.porting.graph import Read, walk
 from triptych.backends.protocol import DType, Params
 
 

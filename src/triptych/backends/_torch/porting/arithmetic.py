@@ -1,6 +1,6 @@
 """Which of PyTorch's operations is which activation, sum, product or head.
 
-Layers with arrays are in ``porting_layers.py``.
+Layers with arrays are in ``layers.py``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from triptych.backends._torch.porting_calls import (
+from triptych.backends._torch.porting.calls import (
     Array,
     Call,
     Handler,
@@ -22,7 +22,7 @@ from triptych.spec import layers as spec
 from triptych.spec.layers import Layer
 
 if TYPE_CHECKING:
-    from triptych.backends._torch.graph import Walk
+    from triptych.backends._torch.porting.graph import Walk
 
 # --- one number after the other ------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ import h5py
 import keras
 import numpy as np
 
-from triptych.backends._keras import porting_calls, porting_layers
+from triptych.backends._keras.porting import calls, layers
 from triptych.errors import PortError, in_one_line
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -316,7 +316,7 @@ def _is_keras(name: str, module: str | None, registered: Any) -> bool:
     own = registered in (None, "", name)
     ops = module is not None and module.startswith("keras.src.ops.")
     if ops:
-        return own and f"{str(module)[len('keras.src.ops.') :]}.{name}" in porting_calls.OPS
+        return own and f"{str(module)[len('keras.src.ops.') :]}.{name}" in calls.OPS
     return own and module in _MODULES and (name in _PLAIN or _of_keras(name))
 
 
@@ -325,7 +325,7 @@ def _of_keras(name: str) -> bool:
 
 
 def _operations() -> set[str]:
-    return {op.split(".")[1] for op in porting_calls.OPS}
+    return {op.split(".")[1] for op in calls.OPS}
 
 
 def _is_class(name: str, *places: Any) -> bool:
@@ -334,9 +334,7 @@ def _is_class(name: str, *places: Any) -> bool:
 
 def _is_read(name: str) -> bool:
     """Whether a class of Keras' is one that the graph's reader knows, or a constant's."""
-    read = {kind.__name__ for kind in porting_layers.LAYERS} | {
-        op.split(".")[1] for op in porting_calls.OPS
-    }
+    read = {kind.__name__ for kind in layers.LAYERS} | {op.split(".")[1] for op in calls.OPS}
     return name in read | _MODELS or _is_class(name, *_FAMILIES)
 
 

@@ -1,7 +1,7 @@
 """Elementwise and merging, layers and ``keras.ops`` alike, in the words of the spec.
 
-What only moves numbers is in ``porting_moves.py``; which class is which, in ``porting_layers.py``
-and ``porting_calls.py``.
+What only moves numbers is in ``moves.py``; which class is which, in ``layers.py``
+and ``calls.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from triptych.backends.graph import Value
 from triptych.spec import layers as spec
 
 if TYPE_CHECKING:
-    from triptych.backends._keras.graph import Reading
+    from triptych.backends._keras.porting.graph import Reading
 
 Call = Callable[["Reading", Any, Sequence[Value], str], Value]
 """Adds a layer: what is read, Keras' layer, the values it takes, its place."""

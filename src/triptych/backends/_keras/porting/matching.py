@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from triptych.backends._keras import files, optimizers, porting_writing
 from triptych.backends._keras.native import _floatx
+from triptych.backends._keras.porting import files, optimizers, writing
 from triptych.backends.carried import Given, Trained
 from triptych.backends.protocol import DType, Params, Slots
 from triptych.errors import PortError
@@ -144,7 +144,7 @@ _UNNAMED: _Learned = (None, None, ("the optimizer was left behind: the layers be
 def _learned(model: Any, path: Path, found: files.Opened, given: Given) -> _Learned:
     """The rule and the slots of a file that a model like it was filled with, and notes."""
     assert given.network is not None
-    where = porting_writing.learning(model, given.network)
+    where = writing.learning(model, given.network)
     if given.rule is None:
         optimizer, note = optimizers.of_file(model, path, found)
         if optimizer is None:
@@ -161,7 +161,7 @@ def _learned(model: Any, path: Path, found: files.Opened, given: Given) -> _Lear
     return given.rule, slots, ()
 
 
-class NetworkSource(porting_writing.Native):
+class NetworkSource(writing.Native):
     """A network with a file's arrays; see :class:`triptych.backends.carried.Source`."""
 
     kind = "keras"
@@ -169,7 +169,7 @@ class NetworkSource(porting_writing.Native):
     def __init__(self, path: Path, found: files.Opened, given: Given) -> None:
         assert given.network is not None
         pairs = matched(found, given.network, path)
-        written = porting_writing.text(given.network, None, path.stem, "float32")
+        written = writing.text(given.network, None, path.stem, "float32")
         super().__init__(written, given.network, lambda model: _fill(model, pairs, path))
         kinds = {array.dtype for unit in pairs.values() for array in unit.arrays}
         own = "float64" if np.dtype("float64") in kinds else "float32"
@@ -178,7 +178,7 @@ class NetworkSource(porting_writing.Native):
         if found.state and (given.rule is not None or found.optimizer):
             named = all(unit.name == node for node, unit in pairs.items())
             learned = _learned(model, path, found, given) if named else _UNNAMED
-        params = porting_writing.get(model, given.network)
+        params = writing.get(model, given.network)
         places = {name: unit.place for name, unit in pairs.items()}
         rule, slots, notes = learned
         said = tuple(f"{path}: {note}" for note in notes)
@@ -207,5 +207,5 @@ class NetworkSource(porting_writing.Native):
         by_id = {
             id(v): np.asarray(tf.convert_to_tensor(g)) for v, g in zip(own, grads, strict=True)
         }
-        homes = porting_writing.learning(model, self.network)
+        homes = writing.learning(model, self.network)
         return {name: np.array(turn(by_id[id(v)])) for name, (v, turn) in homes.items()}

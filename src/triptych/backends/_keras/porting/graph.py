@@ -2,7 +2,7 @@
 
 ``walk`` goes through functional and sequential models, nested ones, and models and layers of a
 user's own whose ``call`` is made of layers and ``keras.ops``, which Keras traces. Which operation
-is what in the spec is in ``porting_layers.py`` and ``porting_calls.py``; files in ``files.py``.
+is what in the spec is in ``layers.py`` and ``calls.py``; files in ``files.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 from keras import layers, tree
 
 from triptych.backends._keras.layouts import HOMES
-from triptych.backends._keras.porting_calls import OPS
-from triptych.backends._keras.porting_layers import LAYERS
-from triptych.backends._keras.porting_moves import Masked
+from triptych.backends._keras.porting.calls import OPS
+from triptych.backends._keras.porting.layers import LAYERS
+from triptych.backends._keras.porting.moves import Masked
 from triptych.backends.carried import Given, Origin, Turn
 from triptych.backends.graph import GraphBuilder, Value
 from triptych.errors import PortError, in_one_line

@@ -1,7 +1,7 @@
 """Files of Flax' arrays, read and written: safetensors, msgpack and Orbax folders.
 
 Nothing in a file is executed or believed: sizes are checked against the file's own before anything
-is made of them. Which array belongs where is in ``porting_matching.py``.
+is made of them. Which array belongs where is in ``matching.py``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From a Flax model, traced by JAX, to a network of the spec: one program, equation by equation.
 
-The model's main layers stand in the program as equations of their own (``porting_calls.py``); what
-lies between them is JAX's primitives: those that move numbers (``porting_moves.py``) and
-elementwise formulas (``porting_formulas.py``). The model's arrays and files are in ``porting.py``.
+The model's main layers stand in the program as equations of their own (``calls.py``); what
+lies between them is JAX's primitives: those that move numbers (``moves.py``) and
+elementwise formulas (``formulas.py``). The model's arrays and files are in ``porting.py``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from triptych.backends._jax import porting_calls
-from triptych.backends._jax.porting_calls import Call
-from triptych.backends._jax.porting_formulas import (
+from triptych.backends._jax.porting import calls
+from triptych.backends._jax.porting.calls import Call
+from triptych.backends._jax.porting.formulas import (
     ELEMENTWISE,
     WORDS,
     Formula,
@@ -32,7 +32,7 @@ from triptych.backends._jax.porting_formulas import (
     formula,
     settle,
 )
-from triptych.backends._jax.porting_moves import BATCH, MOVES, average, without
+from triptych.backends._jax.porting.moves import BATCH, MOVES, average, without
 from triptych.backends.carried import Origin
 from triptych.backends.graph import GraphBuilder, Value
 from triptych.backends.native_parts import RECURRENT, Shape
@@ -68,7 +68,7 @@ def read(
     """Return the network that a function of one input computes.
 
     Args:
-        run: the model in inference mode, under :func:`porting_calls.watched`.
+        run: the model in inference mode, under :func:`calls.watched`.
         calls: the list that the watching fills.
         shape: of one input.
         index: whether it holds indices.
@@ -186,7 +186,7 @@ class Walk:
         number = equation.params["number"]
         call = self.calls[number]
         path = call.leaf.path
-        reason = porting_calls.refusal(call)
+        reason = calls.refusal(call)
         if reason:
             raise self.builder.refuse(path, reason)
         x = self.settle(given, path)
@@ -200,7 +200,7 @@ class Walk:
 
     def _layer_of(self, call: Call, before: Shape, after: Shape) -> Any:
         try:
-            return porting_calls.layer_of(call, before, after)
+            return calls.layer_of(call, before, after)
         except (PortError, NetworkError) as error:
             raise self.builder.refuse(call.leaf.path, str(error)) from None
 
@@ -210,7 +210,7 @@ class Walk:
         slides = isinstance(layer, (spec.Conv, spec.ConvTranspose))
         if x.batch and (slides or x.batch == len(call.shape) - 1):
             raise builder.refuse(path, "takes the batch for another axis")
-        arrays = porting_calls.origins(call, layer)
+        arrays = calls.origins(call, layer)
         if isinstance(layer, spec.Dense):
             kernel, bias = arrays["kernel"], arrays.get("bias")
             return builder.dense(x.value, layer.units, path, kernel, bias, shared=path)
@@ -242,9 +242,7 @@ class Walk:
         if x.batch != int(bool(call.option("time_major"))):
             raise self.builder.refuse(path, "takes the batch for the time")
         layer = replace(self._layer_of(call, (), ()), sequences=sequences)
-        value = self.builder.add(
-            layer, [x.value], path, porting_calls.origins(call, layer), shared=path
-        )
+        value = self.builder.add(layer, [x.value], path, calls.origins(call, layer), shared=path)
         seen = Seen(value, x.batch if sequences else 0)
         self.found[number] = (seen, at)
         return seen
@@ -283,7 +281,7 @@ class Walk:
         return average(self, part, counts, where)
 
 
-_NOT_THE_USERS = tuple(str(Path(str(own.__file__)).parent) for own in (jax, flax, porting_calls))
+_NOT_THE_USERS = tuple(str(Path(str(own.__file__)).parent) for own in (jax, flax, calls))
 
 
 # --- programs ------------------------------------------------------------------------------------

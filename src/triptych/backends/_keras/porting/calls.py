@@ -1,21 +1,21 @@
 """What each operation of ``keras.ops`` is in the words of the spec: ``OPS``, by place and name.
 
 Their functions are handed the arguments of the call, of which some are values. Layers are in
-``porting_layers.py``.
+``layers.py``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from triptych.backends._keras import porting_arithmetic as arithmetic
-from triptych.backends._keras import porting_moves as moves
-from triptych.backends._keras.porting_arithmetic import Operate
+from triptych.backends._keras.porting import arithmetic as arithmetic
+from triptych.backends._keras.porting import moves as moves
+from triptych.backends._keras.porting.arithmetic import Operate
 from triptych.backends.graph import Value
 from triptych.spec import layers as spec
 
 if TYPE_CHECKING:
-    from triptych.backends._keras.graph import Reading
+    from triptych.backends._keras.porting.graph import Reading
 
 
 def _pool(kind: type[spec.MaxPool]) -> Operate:

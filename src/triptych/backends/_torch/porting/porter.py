@@ -1,7 +1,7 @@
 """PyTorch's files and objects as sources of a port, run by PyTorch itself; ``PORTER``.
 
 Graphs are read in ``graph.py``, files in ``files.py``, optimizers in ``optimizers.py``; what is
-written, in ``porting_writing.py``.
+written, in ``writing.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from triptych.backends._torch import files, graph, optimizers, porting_matching, porting_writing
-from triptych.backends._torch.graph import BATCH, Drawn
-from triptych.backends._torch.porting_twin import Runtime, fixed_batch
+from triptych.backends._torch.porting import files, graph, matching, optimizers, writing
+from triptych.backends._torch.porting.graph import BATCH, Drawn
+from triptych.backends._torch.porting.twin import Runtime, fixed_batch
 from triptych.backends.carried import Given, Source, Trained, Written
 from triptych.backends.protocol import DType, Params
 from triptych.errors import PortError, TriptychError, in_one_line
@@ -74,9 +74,7 @@ class TorchSource:
     def layer_outputs(self, observations: np.ndarray, dtype: DType) -> Params:
         """Return what the program's operations give at each node."""
         if self.live.program is None:
-            return porting_matching.layer_outputs(
-                self.live.twin(getattr(torch, dtype)), observations
-            )
+            return matching.layer_outputs(self.live.twin(getattr(torch, dtype)), observations)
         seats = self.drawn.seats
         names = {seat.operation for seat in seats.values()}
         native = self._tensor(observations, dtype)
@@ -186,9 +184,7 @@ class TorchPorter:
         runtime = Runtime(program.module(check_guards=False), program, fixed_batch(program), False)
         return TorchSource(_trained(drawn, tensors, path.name), drawn, runtime)
 
-    def _made(
-        self, path: Path, held: files.Held, given: Given, said: porting_writing.Said
-    ) -> Source:
+    def _made(self, path: Path, held: files.Held, given: Given, said: writing.Said) -> Source:
         """The user's own model, with a file's arrays."""
         assert given.make is not None
         try:
@@ -200,7 +196,7 @@ class TorchPorter:
             raise PortError(
                 f"{given.where} returns a {type(model).__name__}, expected a torch.nn.Module"
             )
-        porting_matching.load(model, held.arrays, path)
+        matching.load(model, held.arrays, path)
         given = replace(given, rule=given.rule or said.rule)
         return self._read(model, given, held.optimizer, path.name, said.updates)
 
@@ -208,7 +204,7 @@ class TorchPorter:
         self, path: Path, held: files.Held, network: Network, given: Given, updates: int | None
     ) -> Source:
         """Our own module of a given network, with a file's arrays."""
-        model, drawn = porting_matching.match(held, network, path)
+        model, drawn = matching.match(held, network, path)
         arrays = dict(model.named_parameters()) | dict(model.named_buffers())
         trained = _trained(drawn, arrays, path.name)
         if held.optimizer is not None:
@@ -250,15 +246,15 @@ class TorchPorter:
 
     def write(self, trained: Trained, path: Path, title: str) -> list[Path]:
         """Write the arrays, the module's source, and the optimizer's state."""
-        return porting_writing.write(trained, path, title)
+        return writing.write(trained, path, title)
 
     def load(self, trained: Trained, path: Path, title: str) -> Written:
         """Return what was written, loaded by the written source itself."""
-        return porting_writing.load(trained, path)
+        return writing.load(trained, path)
 
 
-def _said(held: files.Held, path: Path) -> porting_writing.Said:
-    return porting_writing.read_said(held.said, path)
+def _said(held: files.Held, path: Path) -> writing.Said:
+    return writing.read_said(held.said, path)
 
 
 def _copy(model: nn.Module, where: str) -> nn.Module:

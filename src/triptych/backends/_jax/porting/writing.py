@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from triptych.backends._jax import files, rule_source, source
+from triptych.backends._jax import rule_source, source
 from triptych.backends._jax.layouts import HOMES
-from triptych.backends._jax.optimizers import FIELDS, rule_text
+from triptych.backends._jax.porting import files
+from triptych.backends._jax.porting.optimizers import FIELDS, rule_text
 from triptych.backends.carried import Trained
 from triptych.backends.layout import Home
 from triptych.backends.protocol import DType, Params

@@ -17,16 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
-from triptych.backends._jax import (
-    files,
-    graph,
-    optimizers,
-    porting_calls,
-    porting_matching,
-    porting_writing,
-)
 from triptych.backends._jax.model import Model
-from triptych.backends._jax.porting_formulas import Seen
+from triptych.backends._jax.porting import calls, files, graph, matching, optimizers, writing
+from triptych.backends._jax.porting.formulas import Seen
 from triptych.backends.carried import Given, Origin, Trained
 from triptych.backends.graph import Value
 from triptych.backends.protocol import DType, Params, Slots
@@ -58,20 +51,20 @@ class Module:
         self.model, self.place = model, place
         self.arrays: Arrays = {key: np.asarray(a) for key, a in real_leaves(model).items()}
         self.own_dtype = np.result_type(np.float32, *self.arrays.values())
-        self.modes = porting_calls.modes(model)
-        twin = make or partial(porting_calls.twin, model)
+        self.modes = calls.modes(model)
+        twin = make or partial(calls.twin, model)
         self._twins = {dtype: _parts(twin(dtype), dtype) for dtype in DTYPES}
 
     def run(
         self, trained: Any, rest: Any, x: Any, dtype: DType, training: bool, marked: bool
-    ) -> tuple[Any, list[porting_calls.Call]]:
+    ) -> tuple[Any, list[calls.Call]]:
         """Return the module's output, and the calls of its main layers; no dropout takes place."""
         model = nnx.merge(self.twin(dtype)[0], trained, rest)
         model.train() if training else model.eval()
         options = {name: training != opposite for name, opposite in self.modes.items()}
-        leaves = porting_calls.known(model)
-        with porting_calls.watched(model, leaves, marked, drop=not training) as calls:
-            return model(x, **options), calls
+        leaves = calls.known(model)
+        with calls.watched(model, leaves, marked, drop=not training) as seen:
+            return model(x, **options), seen
 
     def given(self, x: Any, dtype: DType, marked: bool = False) -> Any:
         """Return what :meth:`run` returns for the module's own arrays in inference mode."""
@@ -200,7 +193,7 @@ def real_leaves(model: nnx.Module) -> dict[str, Any]:
 def flat(tree: Any, path: tuple[Any, ...] = ()) -> dict[str, Any]:
     """Return a tree's arrays by their paths, with dots."""
     if not isinstance(tree, Mapping):
-        return {porting_calls.key_of(path): tree}
+        return {calls.key_of(path): tree}
     parts = [flat(value, (*path, key)) for key, value in tree.items()]
     return {key: array for part in parts for key, array in part.items()}
 
@@ -213,15 +206,15 @@ def trace(module: Module, given: Given) -> graph.Graph:
             f"{place}: a Flax model does not hold the shape of its inputs; say it, as in "
             "--input 32x32x3 for images or --input '20 index' for indices"
         )
-    calls: list[porting_calls.Call] = []
+    made: list[calls.Call] = []
 
     def run(x: Any) -> Any:
         output, found = module.given(x, "float64", marked=True)
-        calls.extend(found)
+        made.extend(found)
         return output
 
     try:
-        return graph.read(run, calls, given.shape, given.index, place)
+        return graph.read(run, made, given.shape, given.index, place)
     except PortError:
         raise
     except Exception as error:
@@ -270,8 +263,8 @@ def _of_module(path: Path, stored: files.Stored, given: Given) -> JaxSource:
     assert given.make is not None
     model = _checked(given.make(), given)
     wanted = {key: tuple(array.shape) for key, array in real_leaves(model).items()}
-    held = porting_matching.contents(stored, wanted)
-    arrays = porting_matching.by_name(held.model, wanted, path.name)
+    held = matching.contents(stored, wanted)
+    arrays = matching.by_name(held.model, wanted, path.name)
     module = Module(filled(model, arrays), path.name)
     read = trace(module, given)
     state = _state(path, stored, held, given)
@@ -283,11 +276,11 @@ def _of_network(path: Path, stored: files.Stored, given: Given) -> JaxSource:
     """A file's arrays in the module that Triptych makes of a given network."""
     network = given.network
     assert network is not None
-    native = porting_matching.named(network)
-    held = porting_matching.contents(stored, [origin.key for origin in native.values()])
-    origins, notes = porting_matching.of_network(held.model, network, path.name)
+    native = matching.named(network)
+    held = matching.contents(stored, [origin.key for origin in native.values()])
+    origins, notes = matching.of_network(held.model, network, path.name)
     params = {name: origin.turn(held.model[origin.key]) for name, origin in origins.items()}
-    arrays = porting_writing.native_arrays(network, params)
+    arrays = writing.native_arrays(network, params)
 
     def make(dtype: Any) -> nnx.Module:
         return filled(nnx.eval_shape(lambda: Model(network, dtype)), arrays)
@@ -303,10 +296,10 @@ def _of_network(path: Path, stored: files.Stored, given: Given) -> JaxSource:
 
 
 def _state(
-    path: Path, stored: files.Stored, held: porting_matching.Contents, given: Given
+    path: Path, stored: files.Stored, held: matching.Contents, given: Given
 ) -> optimizers.State:
     """The optimizer's state in the file, or in the file beside it that Triptych wrote."""
-    beside, found = porting_writing.optimizer_path(path), held.optimizer
+    beside, found = writing.optimizer_path(path), held.optimizer
     metadata = stored.metadata
     if not found and beside.is_file():
         other = files.read(beside)
@@ -320,7 +313,7 @@ def _state(
 def filled(model: nnx.Module, arrays: Mapping[str, np.ndarray]) -> nnx.Module:
     """Return a module with its real arrays replaced."""
     for place, variable in nnx.to_flat_state(nnx.state(model)):
-        key = porting_calls.key_of(place)
+        key = calls.key_of(place)
         if key in arrays:
             variable.set_value(jax.device_put(np.asarray(arrays[key])))
     return model
@@ -353,11 +346,11 @@ class _Porter:
 
     def write(self, trained: Trained, path: Path, title: str) -> list[Path]:
         """Write the arrays, the module's text, and the optimizer's state."""
-        return porting_writing.write(trained, path, title)
+        return writing.write(trained, path, title)
 
-    def load(self, trained: Trained, path: Path, title: str) -> porting_writing.JaxWritten:
+    def load(self, trained: Trained, path: Path, title: str) -> writing.JaxWritten:
         """Return what was written, loaded by its own text."""
-        return porting_writing.JaxWritten(trained, path, RUNTIME)
+        return writing.JaxWritten(trained, path, RUNTIME)
 
 
 PORTER = _Porter()

@@ -3,7 +3,7 @@
 A formula is a tree of JAX's elementwise primitives over one value of the network. It is evaluated
 on a grid of numbers: what has the values of a spec's activation is that activation, whether it is
 ``nnx.silu(x)`` or ``x * jax.nn.sigmoid(x)``. What has no name is taken apart: ``x * tanh(x)`` is a
-multiply of two branches. Primitives that move numbers are in ``porting_moves.py``.
+multiply of two branches. Primitives that move numbers are in ``moves.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from triptych.backends.native_parts import GRID, activation_name
 from triptych.spec import layers as spec
 
 if TYPE_CHECKING:
-    from triptych.backends._jax.graph import Walk
+    from triptych.backends._jax.porting.graph import Walk
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from triptych.backends import sourcing
-from triptych.backends._torch import files, optimizers, rule_source, source
+from triptych.backends._torch import rule_source, source
 from triptych.backends._torch.layouts import HOMES
+from triptych.backends._torch.porting import files, optimizers
 from triptych.backends.carried import Trained
 from triptych.backends.layout import Home, join
 from triptych.backends.protocol import DType, Params

@@ -1,8 +1,8 @@
 """What each of Keras' layers is in the words of the spec: ``LAYERS``, by class.
 
 Each function is handed a :class:`graph.Reading`, adds nodes to it, and returns the value. Layers
-without params are in ``porting_arithmetic.py`` and ``porting_moves.py``, ``keras.ops`` in
-``porting_calls.py``; how a model is walked, in ``graph.py``.
+without params are in ``arithmetic.py`` and ``moves.py``, ``keras.ops`` in
+``calls.py``; how a model is walked, in ``graph.py``.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import activations, layers
 
-from triptych.backends._keras import porting_arithmetic as arithmetic
-from triptych.backends._keras import porting_moves as moves
-from triptych.backends._keras.porting_arithmetic import Call, bend
-from triptych.backends._keras.porting_moves import Mask, unmasked
+from triptych.backends._keras.porting import arithmetic as arithmetic
+from triptych.backends._keras.porting import moves as moves
+from triptych.backends._keras.porting.arithmetic import Call, bend
+from triptych.backends._keras.porting.moves import Mask, unmasked
 from triptych.backends.carried import Origin
 from triptych.backends.graph import Value
 from triptych.spec import layers as spec
 from triptych.spec.layers.convolution import Amounts, Pair
 
 if TYPE_CHECKING:
-    from triptych.backends._keras.graph import Reading
+    from triptych.backends._keras.porting.graph import Reading
 
 
 _WORDS = {

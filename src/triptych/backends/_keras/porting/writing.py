@@ -16,9 +16,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from triptych.backends._keras import files, optimizers, source
+from triptych.backends._keras import source
 from triptych.backends._keras.layouts import HOMES
 from triptych.backends._keras.native import _floatx
+from triptych.backends._keras.porting import files, optimizers
 from triptych.backends.carried import Trained
 from triptych.backends.layout import Home, join
 from triptych.backends.protocol import DType, Params, Slots

@@ -1,6 +1,6 @@
 """Optax optimizers and their state by meaning: which rule of the spec, which slots.
 
-Which rule a chain computes is found out in ``porting_chains.py``.
+Which rule a chain computes is found out in ``chains.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from triptych.backends._jax import rules
-from triptych.backends._jax.porting_chains import Unknown, rounded, rule_of, without_rate
+from triptych.backends._jax.porting.chains import Unknown, rounded, rule_of, without_rate
 from triptych.backends.carried import Origin
 from triptych.backends.protocol import Params, Slots
 from triptych.errors import PortError

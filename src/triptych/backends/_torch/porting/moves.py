@@ -1,6 +1,6 @@
 """PyTorch's operations that move numbers without computing any: views, casts, slices, steps.
 
-What computes is in ``porting_layers.py`` and ``porting_arithmetic.py``.
+What computes is in ``layers.py`` and ``arithmetic.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from triptych.backends._torch.porting_calls import (
+from triptych.backends._torch.porting.calls import (
     Array,
     Call,
     Filled,
@@ -26,7 +26,7 @@ from triptych.spec import layers as spec
 from triptych.spec.layers import Input
 
 if TYPE_CHECKING:
-    from triptych.backends._torch.graph import Walk
+    from triptych.backends._torch.porting.graph import Walk
 
 _REALS = (torch.float32, torch.float64)
 _ENDLESS = 2**62

@@ -1,7 +1,7 @@
 """Keras' files and models, read and written: ``PORTER``.
 
 A source is read from the live model, whichever way it came (``files.py``), by its graph
-(``graph.py``); what ran it runs it again, in other types by ``porting_twin.py``.
+(``graph.py``); what ran it runs it again, in other types by ``twin.py``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from triptych.backends._keras import files, graph, optimizers, porting_writing
-from triptych.backends._keras.porting_matching import NetworkSource
-from triptych.backends._keras.porting_twin import Twin, by_name, canonical
+from triptych.backends._keras.porting import files, graph, optimizers, writing
+from triptych.backends._keras.porting.matching import NetworkSource
+from triptych.backends._keras.porting.twin import Twin, by_name, canonical
 from triptych.backends.carried import Given, Source, Trained, Written
 from triptych.backends.protocol import DType, Params
 from triptych.errors import NetworkError, PortError, in_one_line
@@ -197,11 +197,11 @@ class KerasPorter:
 
     def write(self, trained: Trained, path: Path, title: str) -> list[Path]:
         """Write ``net.keras`` (or ``net.h5``) and ``net.py``."""
-        return porting_writing.write(trained, path, title)
+        return writing.write(trained, path, title)
 
     def load(self, trained: Trained, path: Path, title: str) -> Written:
         """Return what :meth:`write` wrote, loaded by Keras."""
-        return porting_writing.KerasWritten(trained, path)
+        return writing.KerasWritten(trained, path)
 
 
 def _structure(path: Path, found: files.Opened) -> Network:

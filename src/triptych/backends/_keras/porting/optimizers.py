@@ -17,8 +17,9 @@ import numpy as np
 from keras import optimizers
 from keras.optimizers import schedules
 
-from triptych.backends._keras import files, rule_source
+from triptych.backends._keras import rule_source
 from triptych.backends._keras.native import _floatx
+from triptych.backends._keras.porting import files
 from triptych.backends.carried import Turn
 from triptych.backends.protocol import Params, Slots
 from triptych.backends.rule_sourcing import describe, is_scheduled, rate_function

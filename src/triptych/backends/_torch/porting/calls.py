@@ -1,7 +1,7 @@
 """What a walk through a PyTorch program has in hand: tensors, arrays, and calls of operations.
 
-Which operation is which layer is in ``porting_layers.py``, ``porting_arithmetic.py`` and
-``porting_moves.py``; who walks, in ``graph.py``.
+Which operation is which layer is in ``layers.py``, ``arithmetic.py`` and
+``moves.py``; who walks, in ``graph.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from triptych.spec.layers import Shape
 from triptych.spec.layers.convolution import Pair
 
 if TYPE_CHECKING:
-    from triptych.backends._torch.graph import Walk
+    from triptych.backends._torch.porting.graph import Walk
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From a PyTorch program to a network: walks the operations that ``torch.export`` lists, in order.
 
-Which operation is which layer is in ``porting_calls.py``; files are in ``files.py``. Images are
+Which operation is which layer is in ``calls.py``; files are in ``files.py``. Images are
 channels first here, as PyTorch has them, and the batch may lie on any axis.
 """
 
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from triptych.backends._torch import porting_arithmetic, porting_layers, porting_moves
-from triptych.backends._torch.porting_calls import Array, Call, Final, Product, Seen
+from triptych.backends._torch.porting import arithmetic, layers, moves
+from triptych.backends._torch.porting.calls import Array, Call, Final, Product, Seen
 from triptych.backends.carried import Origin
 from triptych.backends.graph import GraphBuilder, Value
 from triptych.errors import PortError, in_one_line
 from triptych.spec.layers import Layer, Recurrent, Shape
 from triptych.spec.network import Network
 
-HANDLERS = porting_layers.HANDLERS | porting_arithmetic.HANDLERS | porting_moves.HANDLERS
+HANDLERS = layers.HANDLERS | arithmetic.HANDLERS | moves.HANDLERS
 BATCH = 5
 """Examples in a traced batch: a size that layers rarely have, so that messages can be clear."""
 

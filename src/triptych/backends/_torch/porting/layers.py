@@ -1,7 +1,7 @@
 """Which of PyTorch's operations is which layer with arrays, with a window, or over time.
 
-Arithmetic and activations are in ``porting_arithmetic.py``; what only moves numbers, in
-``porting_moves.py``.
+Arithmetic and activations are in ``arithmetic.py``; what only moves numbers, in
+``moves.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from triptych.backends._torch.layouts import HOMES
-from triptych.backends._torch.porting_calls import (
+from triptych.backends._torch.porting.calls import (
     Array,
     Call,
     Filled,
@@ -25,7 +25,7 @@ from triptych.backends._torch.porting_calls import (
     pair,
     refuse,
 )
-from triptych.backends._torch.porting_moves import turned
+from triptych.backends._torch.porting.moves import turned
 from triptych.backends.carried import Origin
 from triptych.backends.graph import Value
 from triptych.backends.layout import Home
@@ -34,7 +34,7 @@ from triptych.spec.layers import Layer
 from triptych.spec.layers.convolution import Amounts
 
 if TYPE_CHECKING:
-    from triptych.backends._torch.graph import Walk
+    from triptych.backends._torch.porting.graph import Walk
 
 # --- layers with arrays --------------------------------------------------------------------------
 

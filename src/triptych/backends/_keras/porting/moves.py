@@ -1,6 +1,6 @@
 """Layers and ``keras.ops`` that move numbers, and masks over steps of time.
 
-What computes is in ``porting_arithmetic.py``.
+What computes is in ``arithmetic.py``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from triptych.backends._keras.porting_arithmetic import number_of
+from triptych.backends._keras.porting.arithmetic import number_of
 from triptych.backends.graph import Value
 
 if TYPE_CHECKING:
-    from triptych.backends._keras.graph import Reading
+    from triptych.backends._keras.porting.graph import Reading
 
 
 @dataclass(frozen=True)
