@@ -98,7 +98,8 @@ def kind_of(path: Path, given: Given) -> str:
     if not path.exists():
         raise PortError(f"there is no file {path}{_nearby(path)}")
     if path.is_dir():
-        if any((path / name).exists() for name in _ORBAX):
+        steps = [one for one in path.iterdir() if one.name.isdecimal() and one.is_dir()]
+        if any((folder / name).exists() for folder in (path, *steps) for name in _ORBAX):
             return "jax"
         raise PortError(
             f"{path} is a folder, but neither a run ({RUN_FILE}) nor an Orbax checkpoint; "

@@ -105,16 +105,22 @@ def test_structs_run_as_they_are(name: str, written: Path) -> None:
         np.testing.assert_allclose(array, expected[node], rtol=0, atol=1e-13)
 
 
-def test_space_invaders(tmp_path: Path) -> None:
-    network = load_recipe("space-invaders").network
+INPUTS = {
+    "space-invaders": generator(0, "frames").integers(0, 256, (4, 84, 84, 4), "uint8"),
+    "sparse-autoencoder": generator(0, "pictures").random((20, 64)),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_octave_runs_recipes(name: str, tmp_path: Path) -> None:
+    network, inputs = load_recipe(name).network, INPUTS[name]
     params = Initial(kernel="glorot_uniform", bias=("normal", 0.1)).draw(network, 0)
     own = Trained(network, params)
-    paths = PORTER.write(own, tmp_path / "space-invaders.mat", "space-invaders")
-    assert [path.name for path in paths] == ["space-invaders.mat", "space_invaders.m"]
-    frames = generator(0, "frames").integers(0, 256, (4, 84, 84, 4), "uint8")
-    written = PORTER.load(own, paths[0], "space-invaders")
+    paths = PORTER.write(own, tmp_path / f"{name}.mat", name)
+    assert [path.name for path in paths] == [f"{name}.mat", f"{name.replace('-', '_')}.m"]
+    written = PORTER.load(own, paths[0], name)
     assert written.runtime.startswith(("GNU Octave", "MATLAB"))
-    assert apart(written.outputs(frames, "float64"), oracle(network, params, frames)) <= 1e-10
+    assert apart(written.outputs(inputs, "float64"), oracle(network, params, inputs)) <= 1e-10
     back = written.params()
     assert all(np.array_equal(back[name], array) for name, array in params.items())
 
