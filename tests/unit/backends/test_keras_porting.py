@@ -369,13 +369,13 @@ def learn(model: Any, numbers: range) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_fifty_updates_away_are_fifty_at_home(name: str) -> None:
+def test_fifty_updates_in_pytorch_are_fifty_at_home(name: str) -> None:
     make, rule = RULES[name]
     model = at_home(make, 5)
     source = PORTER.read_object(model, Given(), model.optimizer)
     trained = source.trained
     assert trained.rule == rule and trained.slots is not None and trained.slots.updates == 5
-    learner = registry.get("keras").learner(
+    learner = registry.get("torch").learner(
         trained.network, trained.params, objective=Weighted(), rule=trained.rule, dtype="float64"
     )
     learner.load_slots(trained.slots)
