@@ -88,6 +88,20 @@ def test_a_port_of_a_run_is_the_runs_params(run: Path, tmp_path: Path, capsys) -
     assert any(a.shape == kernel.T.shape and np.array_equal(a, kernel.T) for a in arrays)
 
 
+def test_what_inspect_wrote_is_ported(run: Path, tmp_path: Path, capsys) -> None:
+    assert (
+        main(["inspect", "convert", str(run), "--to", "conv", "--out", str(tmp_path / "conv")]) == 0
+    )
+    capsys.readouterr()
+    found = ported(capsys, str(tmp_path / "conv"), "--to", "torch", "--out", str(tmp_path / "a"))
+    assert found["source"] == "triptych" and found["slots"] == "none"
+    plain = json.loads((tmp_path / "conv" / "network.json").read_text())
+    plain["nodes"][1]["options"]["filters"] += 1
+    (tmp_path / "conv" / "network.json").write_text(json.dumps(plain))
+    words = [str(tmp_path / "conv"), "--to", "torch", "--out", str(tmp_path / "b")]
+    assert "network.json says" in refused(capsys, *words)
+
+
 def _arrays(value: object) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]

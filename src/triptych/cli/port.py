@@ -89,7 +89,7 @@ def _shape(text: str) -> tuple[tuple[int, ...], bool]:
 
 def _source(args: argparse.Namespace) -> tuple[Source, str]:
     """The source that is named, and a title for it."""
-    from triptych.port import kinds
+    from triptych.port import kinds, run_folders
     from triptych.runs.files import RUN_FILE
 
     path, given = Path(args.source), _given(args)
@@ -97,12 +97,13 @@ def _source(args: argparse.Namespace) -> tuple[Source, str]:
         return _code(args.source, given), re.sub(r"\W+", "-", args.source.rpartition(":")[2])
     if (path / RUN_FILE).is_file():
         from triptych.engines.setup import recipe_of
-        from triptych.port.run_folders import RunSource
         from triptych.runs.folder import RunFolder
 
         folder = RunFolder.open(path)
         recipe = recipe_of(folder)
-        return RunSource(folder, recipe), recipe.name
+        return run_folders.of_run(folder, recipe), recipe.name
+    if all((path / name).is_file() for name in (run_folders.NETWORK, run_folders.PARAMS)):
+        return run_folders.of_plain(path), path.name or "network"
     return kinds.read(path, given), path.name.split(".")[0] or "network"
 
 

@@ -1,30 +1,34 @@
-"""A run's folder as a source: its recipe's network, its newest params and the optimizer's state."""
+"""Triptych's own folders as sources: runs with their optimizer, and what ``inspect`` wrote."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
 from triptych.backends import registry
 from triptych.backends.carried import Trained
 from triptych.backends.protocol import DType, Learner, Params, Slots
-from triptych.errors import CheckpointError
+from triptych.errors import CheckpointError, PortError
 from triptych.port.proof import Weighted
-from triptych.runs import checkpoints, trees
+from triptych.runs import arrays, checkpoints, files, trees
 from triptych.runs.folder import RunFolder
+from triptych.spec.plain import from_plain
 from triptych.spec.recipe import Recipe
 
+NETWORK, PARAMS = "network.json", "params.safetensors"
 
-class RunSource:
-    """See :class:`triptych.backends.carried.Source`; computes on the backend that trained."""
+
+class LearnerSource:
+    """See :class:`triptych.backends.carried.Source`; computes by a learner of a backend."""
 
     kind = "triptych"
+    dtypes: tuple[DType, ...] = ("float32", "float64")
 
-    def __init__(self, folder: RunFolder, recipe: Recipe) -> None:
-        self.backend = str(folder.header.get("backend"))
-        self.trained = _trained(folder, recipe)
-        self.runtime = f"the {self.backend} backend"
-        self.dtypes: tuple[DType, ...] = ("float32", "float64")
-        registry.check_names([self.backend])
+    def __init__(self, trained: Trained, backend: str) -> None:
+        registry.check_names([backend])
+        self.trained, self.backend = trained, backend
+        self.runtime = f"the {backend} backend"
 
     def _learner(self, dtype: DType) -> Learner:
         own = self.trained
@@ -48,12 +52,35 @@ class RunSource:
         return self._learner(dtype).gradients(batch)
 
 
-def _trained(folder: RunFolder, recipe: Recipe) -> Trained:
-    """What the run's newest checkpoint holds; the final params alone where none is left."""
+def of_run(folder: RunFolder, recipe: Recipe) -> LearnerSource:
+    """Return a run as a source, on the backend that trained it.
+
+    What is carried is the newest checkpoint; the final params alone where none is left.
+    """
+    backend = str(folder.header.get("backend"))
     try:
         newest = checkpoints.load_latest(folder.checkpoints)
     except CheckpointError:
-        return Trained(recipe.network, folder.params())
+        return LearnerSource(Trained(recipe.network, folder.params()), backend)
     state = trees.join(newest.arrays, newest.state)["training"]["agent"]["learner"]
-    slots = Slots(int(state["updates"]), state["slots"])
-    return Trained(recipe.network, state["params"], recipe.optimizer, slots)
+    slots = Slots(int(state["updates"]), state["slots"], state.get("numbers", {}))
+    return LearnerSource(Trained(recipe.network, state["params"], recipe.optimizer, slots), backend)
+
+
+def of_plain(folder: Path) -> LearnerSource:
+    """Return a folder of ``network.json`` and ``params.safetensors``, as ``inspect`` writes it.
+
+    Raises:
+        PortError: the arrays are not the network's.
+    """
+    network = from_plain(files.read_json(folder / NETWORK))
+    params = arrays.read(folder / PARAMS)
+    found = {name: array.shape for name, array in params.items()}
+    expected = {name: item.shape for name, item in network.parameters.items()}
+    wrong = next((n for n in {**expected, **found} if expected.get(n) != found.get(n)), None)
+    if wrong is not None:
+        raise PortError(
+            f"{folder / PARAMS} has {wrong} as {found.get(wrong, 'missing')}, but {NETWORK} says "
+            f"{expected.get(wrong, 'that there is none')}"
+        )
+    return LearnerSource(Trained(network, params), registry.installed()[0])
