@@ -10,7 +10,7 @@ ARCHITECTURES = (
     "lstm_text", "gru_text", "mlp_mixer", "shared_layers",
 )  # fmt: skip
 """What every zoo has, in its own framework's words."""
-APPLICATIONS = {"MobileNetV2": 64, "ResNet50": 64, "DenseNet121": 64, "EfficientNetB0": 64}
+APPLICATIONS = {"MobileNetV2": 64, "ResNet50": 64, "DenseNet121": 64}
 """Models of ``keras.applications`` and the pixels on a side they are built for."""
 
 
