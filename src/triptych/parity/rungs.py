@@ -259,7 +259,7 @@ def _roundings(subject: Subject, record: Record) -> float:
     examples, about ten roundings, where the envelope is one. In float32 the points it looks at are
     rounded worse than that, in all frameworks alike.
     """
-    return _ROUNDINGS if subject.rule.searches and record.dtype == "float64" else 1.0
+    return _ROUNDINGS if subject.searches and record.dtype == "float64" else 1.0
 
 
 def _magnified(subject: Subject, record: Record) -> float:

@@ -51,7 +51,12 @@ class Subject:
         In float32 always. In float64 where the rule searches: it takes a curvature from gradients a
         small distance sigma apart, which makes a rounding error 1 / sigma times as large.
         """
-        return dtype == "float32" or self.rule.searches
+        return dtype == "float32" or self.searches
+
+    @property
+    def searches(self) -> bool:
+        """Whether the update rule searches; of users' own code the rule is not known as data."""
+        return bool(self.rule and self.rule.searches)
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def of_pairs(
     None where the rule searches: no hypothesis here is about such a rule, nor about an objective
     that reads params.
     """
-    if subject.rule.searches:
+    if subject.searches:
         return []
     red = {(v.pair, v.dtype) for v in verdicts if not v.passed and v.rung <= 6}
     chosen: dict[str, Pair] = {}
