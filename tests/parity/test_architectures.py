@@ -17,9 +17,10 @@ from triptych.port import kinds
 from triptych.port.carry import carry
 
 WAYS = (
-    *(("torch", "keras", name) for name in ("resnet18", "unet", "gru_text")),
-    *(("keras", "torch", name) for name in ("alexnet", "vgg11", "mobilenet_v2", "lstm_text")),
-    *(("jax", "torch", name) for name in ("lenet", "shared_layers")),
+    *(("torch", "keras", name) for name in ("resnet18", "unet")),
+    *(("keras", "torch", name) for name in ("lenet", "alexnet", "vgg11", "mobilenet_v2")),
+    ("keras", "torch", "lstm_text"),
+    ("jax", "torch", "shared_layers"),
     *(("torch", "jax", name) for name in ("gru_text", "mlp_mixer")),
 )
 """Every architecture and every framework, on either end."""
