@@ -19,7 +19,6 @@ HELP = (
     "compare two runs unit by unit, fold batch norms, turn dense layers into convolutions or back"
 )
 
-PARAMS, NETWORK = "params.safetensors", "network.json"
 _BOUNDS = {"float64": 1e-11, "float32": 1e-5}
 """How far the outputs of another form may be off, of their scale, by the type of the params."""
 

@@ -21,6 +21,7 @@ from triptych.backends.carried import Given, Porter, Source, Trained
 from triptych.errors import PortError, StorageError
 from triptych.port import kinds
 from triptych.port.proof import Proof, prove
+from triptych.port.run_folders import NETWORK
 from triptych.runs import files
 from triptych.spec.plain import to_plain
 
@@ -90,7 +91,7 @@ def carry(source: Source, to: str, out: Path, title: str, force: bool = False) -
     with _workplace(out) as folder:
         stem = out.stem if suffix == out.suffix else title
         main = folder / f"{stem}{suffix}"
-        written_files = porter.write(trained, main, title)
+        porter.write(trained, main, title)
         written = porter.load(trained, main, title)
         proof = prove(source, written, kinds.checker(to))
         slots, notes = _slots(porter, trained, main)
@@ -99,7 +100,7 @@ def carry(source: Source, to: str, out: Path, title: str, force: bool = False) -
         )
         if not proof.passed:
             return replace(done, out=None)
-        _put_in_place(folder, out, written_files, done, whole=suffix != out.suffix)
+        _put_in_place(folder, out, done, whole=suffix != out.suffix)
     return done
 
 
@@ -162,10 +163,10 @@ def _workplace(out: Path) -> Iterator[Path]:
             one.rmdir()
 
 
-def _put_in_place(folder: Path, out: Path, written: list[Path], done: Ported, whole: bool) -> None:
+def _put_in_place(folder: Path, out: Path, done: Ported, whole: bool) -> None:
     """Move what was written to where it was asked for, with the network and the report."""
     extra = {
-        "network.json": to_plain(done.trained.network),
+        NETWORK: to_plain(done.trained.network),
         REPORT: done.as_dict() | {"places": dict(done.trained.places)},
     }
     stem = "" if whole else f"{out.stem}."

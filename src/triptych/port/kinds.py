@@ -50,9 +50,7 @@ def porter(kind: str) -> Porter:
         PortError: there is none of that name.
         MissingDependency: a package is not installed.
     """
-    if kind not in SUFFIXES:
-        hint = did_you_mean(kind, TARGETS)
-        raise PortError(f"nothing can be ported to {kind!r}{hint}; there are {', '.join(TARGETS)}")
+    _endings(kind)
     if kind in registry.FRAMEWORKS:
         return registry.porter(kind)
     found: Porter = import_module(f"triptych.port.{kind}").PORTER
@@ -70,18 +68,22 @@ def suffix(to: str, out: Path) -> str:
     Raises:
         PortError: it is the ending of another target's file.
     """
-    porter_of = SUFFIXES.get(to)
-    if porter_of is None:
-        porter(to)  # says which there are
-    assert porter_of is not None
-    if out.suffix in porter_of:
+    endings = _endings(to)
+    if out.suffix in endings:
         return out.suffix
     if out.suffix in {*_FILES, ".safetensors"}:
         raise PortError(
-            f"{out} can't be written for {to}, whose files end in {', '.join(porter_of)}; "
+            f"{out} can't be written for {to}, whose files end in {', '.join(endings)}; "
             "give such a name, or a folder, with --out"
         )
-    return porter_of[0]
+    return endings[0]
+
+
+def _endings(kind: str) -> tuple[str, ...]:
+    if kind not in SUFFIXES:
+        hint = did_you_mean(kind, TARGETS)
+        raise PortError(f"nothing can be ported to {kind!r}{hint}; there are {', '.join(TARGETS)}")
+    return SUFFIXES[kind]
 
 
 def read(path: Path, given: Given) -> Source:

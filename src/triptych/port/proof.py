@@ -39,14 +39,12 @@ class Proof:
     Attributes:
         forward: by type, the largest difference of outputs.
         gradients: by type; empty where the source's runtime has none.
-        bars: by type, what ``forward`` had to stay below.
         reasons: one sentence for each thing that failed; empty means it passed.
         notes: what could not be compared.
     """
 
     forward: Mapping[DType, float]
     gradients: Mapping[DType, float]
-    bars: Mapping[DType, float]
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -79,7 +77,6 @@ def prove(source: Source, written: Written, target: str, seed: int = 0) -> Proof
     inputs = inputs_of(trained.network, seed)
     types = [dtype for dtype in source.dtypes if dtype in written.dtypes]
     runs = {dtype: _outputs(source, inputs, dtype) for dtype in source.dtypes}
-    bars = {dtype: _bar(dtype, runs) for dtype in types}
     forward, gradients = {}, {}
     reasons = _same_arrays(trained.params, written.params())
     notes = [
@@ -91,11 +88,12 @@ def prove(source: Source, written: Written, target: str, seed: int = 0) -> Proof
     ]
     for dtype in types:
         forward[dtype] = apart_by_example(runs[dtype], _outputs(written, inputs, dtype))
-        if not forward[dtype] <= bars[dtype]:
+        bar = _bar(dtype, runs)
+        if not forward[dtype] <= bar:
             reasons.append(
                 f"{dtype} outputs differ by {forward[dtype]:.2g} of their scale "
-                f"(at most {bars[dtype]:.0e} is rounding): "
-                + _first_difference(source, target, inputs, dtype, bars[dtype])
+                f"(at most {bar:.0e} is rounding): "
+                + _first_difference(source, target, inputs, dtype, bar)
             )
             continue
         found = _compare_gradients(source, target, inputs, dtype, seed)
@@ -112,7 +110,7 @@ def prove(source: Source, written: Written, target: str, seed: int = 0) -> Proof
             )
     if not types:
         reasons.append("no type is known to both sides, so that nothing could be compared")
-    return Proof(forward, gradients, bars, tuple(reasons), tuple(dict.fromkeys(notes)))
+    return Proof(forward, gradients, tuple(reasons), tuple(dict.fromkeys(notes)))
 
 
 def inputs_of(network: Network, seed: int) -> np.ndarray:
@@ -134,9 +132,14 @@ def inputs_of(network: Network, seed: int) -> np.ndarray:
     return np.stack([*random, np.zeros(layer.size), np.ones(layer.size)])
 
 
+def _typed(inputs: np.ndarray, dtype: DType) -> np.ndarray:
+    """Inputs in a type; indices as they are."""
+    return inputs if inputs.dtype.kind == "i" else inputs.astype(dtype)
+
+
 def _outputs(side: Source | Written, inputs: np.ndarray, dtype: DType) -> np.ndarray:
     """Outputs of all inputs at once, and of the first alone, which may take another way."""
-    typed = inputs if inputs.dtype.kind == "i" else inputs.astype(dtype)
+    typed = _typed(inputs, dtype)
     together = side.outputs(typed, dtype)
     return np.concatenate([together, side.outputs(typed[:1], dtype)])
 
@@ -193,7 +196,7 @@ def _compare_gradients(
     network = _without_dropout(source.trained.network)
     shape = (len(inputs), *network.shapes[network.output.name])
     weights = generator(seed, "port/weights").normal(0.0, 1.0, shape).astype(dtype)
-    typed = inputs if inputs.dtype.kind == "i" else inputs.astype(dtype)
+    typed = _typed(inputs, dtype)
     own = source.gradients(typed, weights, dtype)
     if own is None:
         return None
@@ -245,7 +248,7 @@ def _first_difference(
     source: Source, target: str, inputs: np.ndarray, dtype: DType, bar: float
 ) -> str:
     """Where outputs part first, in the order of execution."""
-    typed = inputs if inputs.dtype.kind == "i" else inputs.astype(dtype)
+    typed = _typed(inputs, dtype)
     kind: DType = "float64" if target == "numpy" else dtype
     own = source.layer_outputs(typed, dtype)
     other = _learner(target, source.trained, kind).layer_outputs(typed)

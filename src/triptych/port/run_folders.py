@@ -29,12 +29,16 @@ class LearnerSource:
         registry.check_names([backend])
         self.trained, self.backend = trained, backend
         self.runtime = f"the {backend} backend"
+        self._learners: dict[DType, Learner] = {}
 
     def _learner(self, dtype: DType) -> Learner:
-        own = self.trained
-        return registry.get(self.backend).learner(
-            own.network, own.params, objective=Weighted(), dtype=dtype
-        )
+        """The learner in a type, made once: its framework compiles for each anew."""
+        if dtype not in self._learners:
+            own = self.trained
+            self._learners[dtype] = registry.get(self.backend).learner(
+                own.network, own.params, objective=Weighted(), dtype=dtype
+            )
+        return self._learners[dtype]
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return the backend's own output."""

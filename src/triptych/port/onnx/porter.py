@@ -25,19 +25,14 @@ class OnnxSource:
         self.trained = self.reader.read()
         self.dtypes = runtime.types(self.reader.model)
         self.runtime = runtime.versions()
-        self._runners: dict[DType, runtime.Runner] = {}
-
-    def _runner(self, dtype: DType) -> runtime.Runner:
-        if dtype not in self._runners:
-            self._runners[dtype] = runtime.Runner(self.reader.model, dtype)
-        return self._runners[dtype]
+        self._runners = runtime.Runners(self.reader.model)
 
     def _native(self, observations: np.ndarray) -> np.ndarray:
         return self.reader.held[self.reader.input.name].value.to_source(observations)
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return the runtime's output, canonical layout."""
-        (found,) = self._runner(dtype).run(self._native(observations))
+        found = self._runners.run(self._native(observations), dtype)
         return self.reader.held[self.reader.output].value.to_canonical(found)
 
     def layer_outputs(self, observations: np.ndarray, dtype: DType) -> Params:
@@ -69,13 +64,11 @@ class OnnxWritten:
         self.dtypes = runtime.types(self.model) if exact(trained.network) else only
         self.trained = trained
         self.runtime = runtime.versions()
-        self._runners: dict[DType, runtime.Runner] = {}
+        self._runners = runtime.Runners(self.model)
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return the runtime's output; the file's input is channels last."""
-        if dtype not in self._runners:
-            self._runners[dtype] = runtime.Runner(self.model, dtype)
-        return self._runners[dtype].run(observations)[0]
+        return self._runners.run(observations, dtype)
 
     def params(self) -> Params:
         """Return what the file holds, by the names that it was written under."""

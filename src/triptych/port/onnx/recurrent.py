@@ -159,16 +159,12 @@ def _reshaped(
     reader: Reader, node: Any, labels: list[str], before: tuple[int, ...], after: tuple[int, ...]
 ) -> list[str]:
     """Labels behind a reshape that drops axes of size 1 or joins directions and units."""
-    kept = [
-        label
+    rest = [
+        (label, size)
         for label, size in zip(labels, before, strict=True)
         if not (size == 1 and label in ("direction", "one"))
     ]
-    sizes = [
-        size
-        for label, size in zip(labels, before, strict=True)
-        if not (size == 1 and label in ("direction", "one"))
-    ]
+    kept, sizes = [label for label, _ in rest], [size for _, size in rest]
     if tuple(sizes) == after:
         return kept
     if kept[-2:] == ["direction", "units"] and (*sizes[:-2], sizes[-2] * sizes[-1]) == after:

@@ -135,6 +135,20 @@ class Runner:
         return inputs.astype(onnx.helper.tensor_dtype_to_np_dtype(kind))
 
 
+class Runners:
+    """A model's runners by type, each made once."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._made: dict[DType, Runner] = {}
+
+    def run(self, inputs: np.ndarray, dtype: DType) -> np.ndarray:
+        """Return the model's one output for native inputs, in a type."""
+        if dtype not in self._made:
+            self._made[dtype] = Runner(self.model, dtype)
+        return self._made[dtype].run(inputs)[0]
+
+
 def reference(model: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Run a model with ONNX' own evaluator in NumPy, slow and of any type."""
     packages()

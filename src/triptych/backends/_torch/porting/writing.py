@@ -252,12 +252,14 @@ class TorchWritten:
     def __init__(self, trained: Trained, path: Path) -> None:
         self.network = trained.network
         self.module = run(path.with_suffix(".py"))
+        self._models: dict[DType, nn.Module] = {}
 
     def outputs(self, observations: np.ndarray, dtype: DType) -> np.ndarray:
         """Return the module's output in inference mode."""
-        model = self.module.load(dtype=getattr(torch, dtype))
+        if dtype not in self._models:
+            self._models[dtype] = self.module.load(dtype=getattr(torch, dtype))
         with torch.no_grad():
-            output: Tensor = model(torch.from_numpy(np.ascontiguousarray(observations)))
+            output: Tensor = self._models[dtype](torch.from_numpy(np.ascontiguousarray(observations)))
         return output.numpy()
 
     def params(self) -> Params:
