@@ -64,7 +64,7 @@ def play_run(path: str | Path, episodes: int, seed: int, most: int = 2000) -> li
     recipe, learner = trained_learner(path)
     explore = generator(seed, "watch/explore")
     played = []
-    with closing(setup.make_env(recipe, render_mode="rgb_array")) as env:
+    with closing(setup.make_env(recipe, render_mode="rgb_array", judged=True)) as env:
         for number in range(episodes):
             first = integer_seed(seed, "watch") if number == 0 else None
             played.append(_episode(recipe, learner, env, explore, first, most))

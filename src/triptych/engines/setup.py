@@ -104,8 +104,13 @@ def trained_params(folder: RunFolder) -> Params:
     return found
 
 
-def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
+def make_env(recipe: Recipe, render_mode: str | None = None, judged: bool = False) -> Any:
     """Return the task's environment after checking that the network fits it.
+
+    Args:
+        recipe: whose task it is.
+        render_mode: Gymnasium's.
+        judged: whether an agent is judged in it, in whole games with their own scores.
 
     Raises:
         RecipeError: the task is a dataset, in which nobody acts; or the network's input or output
@@ -116,7 +121,7 @@ def make_env(recipe: Recipe, render_mode: str | None = None) -> Any:
             f"recipe {recipe.name!r} learns from the dataset {recipe.task['dataset']}, in which "
             "nobody acts or plays; use a recipe with an environment"
         )
-    env: Any = envs.make(recipe.task, render_mode)
+    env: Any = envs.make(envs.evaluation_task(recipe.task) if judged else recipe.task, render_mode)
     seen, given = tuple(env.observation_space.shape), recipe.network.shapes["input"]
     if seen != given:
         raise RecipeError(
@@ -251,6 +256,6 @@ def judge(recipe: Recipe, learner: Learner, seed: int) -> Judgement:
         with closing(envs.make_vector(recipe.task, len(starts))) as games:
             returns = evaluation.play_from(learner, games, starts)
     else:
-        with closing(make_env(recipe)) as env:
+        with closing(make_env(recipe, judged=True)) as env:
             returns = evaluation.play(learner, env, own.episodes, seed, own.exploration)
     return Judgement(evaluation.metric(own.metric, returns), returns)

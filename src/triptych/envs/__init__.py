@@ -13,6 +13,7 @@ from triptych.envs.fruit import start_states
 from triptych.envs.registry import (
     action_count,
     complete,
+    evaluation_task,
     make,
     make_vector,
     observation_shape,
@@ -25,6 +26,7 @@ from triptych.envs.state import restore, snapshot
 __all__ = [
     "action_count",
     "complete",
+    "evaluation_task",
     "make",
     "make_vector",
     "observation_shape",

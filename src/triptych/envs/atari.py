@@ -8,7 +8,7 @@ The chain, from the emulator outwards (source: Mnih et al. 2015, as restated by 
    frames, the pixelwise maximum of the last two, grey, resized by area to ``screen`` x ``screen``;
 3. ``life_loss``: a lost life terminates an episode, the game goes on in the next;
 4. ``fire_on_reset``: an episode starts with one action FIRE, where the game has it;
-5. ``reward_clipping``: a reward becomes its sign;
+5. ``reward_clipping``: a reward becomes its sign, what the game gave is ``info["score"]``;
 6. the last ``stack`` screens as channels, the oldest first, zeros before an episode's start.
 
 ale_py and cv2 are imported only when a game is made. Which environments exist is in
@@ -43,6 +43,9 @@ OPTIONS: dict[str, Option] = {
     "max_frames": Option(default=108000, low=1),
     "full_action_space": Option(default=False),
 }
+
+EVALUATION: dict[str, bool] = {"life_loss": False, "reward_clipping": False}
+"""What makes a game a whole one with the scores that people compare."""
 
 Step = tuple[np.ndarray, Any, bool, bool, dict[str, Any]]
 
@@ -177,16 +180,18 @@ class FireOnReset(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         return observation, info
 
 
-class ClipReward(gymnasium.RewardWrapper[Any, Any], RecordConstructorArgs):
-    """A reward becomes its sign: -1, 0 or +1."""
+class ClipReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
+    """A reward becomes its sign: -1, 0 or +1; ``info["score"]`` is what the game gave."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         RecordConstructorArgs.__init__(self)
-        gymnasium.RewardWrapper.__init__(self, env)
+        gymnasium.Wrapper.__init__(self, env)
 
-    def reward(self, reward: Any) -> float:
-        """Return the sign of the reward."""
-        return float(np.sign(reward))
+    def step(self, action: Any) -> Step:
+        """Step, and return the sign of the reward."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        clipped = float(np.sign(reward))
+        return observation, clipped, terminated, truncated, info | {"score": float(reward)}
 
 
 class ChannelsLast(gymnasium.ObservationWrapper[Any, Any, Any], RecordConstructorArgs):

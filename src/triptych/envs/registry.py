@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -33,10 +33,12 @@ class Family:
     Attributes:
         options: a table of the options.
         build: makes one from its id, a value for every option and a render mode.
+        evaluation: options that help learning only, with the values by which an agent is judged.
     """
 
     options: Mapping[str, Option]
     build: Callable[[str, Mapping[str, Any], str | None], Env]
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _gymnasium(environment: str, given: Mapping[str, Any], render_mode: str | None) -> Env:
@@ -52,7 +54,7 @@ def _gymnasium(environment: str, given: Mapping[str, Any], render_mode: str | No
 
 _FAMILIES: dict[str, Family] = {
     "triptych/Fruit-v0": Family(fruit.OPTIONS, _gymnasium),
-    "ALE/*": Family(atari.OPTIONS, atari.build),
+    "ALE/*": Family(atari.OPTIONS, atari.build, atari.EVALUATION),
 }
 
 
@@ -104,6 +106,13 @@ def complete(task: Mapping[str, Any]) -> dict[str, Any]:
     if mistakes:
         raise TaskError("; ".join(mistakes))
     return {"environment": task["environment"], **options(task["environment"]), **_given(task)}
+
+
+def evaluation_task(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task by which an agent that learned on ``task`` is judged: whole games with their
+    own scores, the same start, screens and actions."""
+    family = _family(task["environment"])
+    return {**task, **(family.evaluation if family else {})}
 
 
 def make(task: Mapping[str, Any], render_mode: str | None = None) -> Env:

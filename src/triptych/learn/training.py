@@ -18,7 +18,7 @@ from triptych.spec.recipe import Budget, Logging
 
 COLUMNS = ("episode", "frame", "running_reward", "max_reward", "epsilon", "loss")
 """The columns of metrics.csv: ``frame`` counts agent steps, ``running_reward`` is the mean return
-of the last ``window`` episodes, ``max_reward`` the best return so far, ``loss`` the mean over the
+of the last ``window`` episodes in the game's own score, ``max_reward`` the best return so far, ``loss`` the mean over the
 updates since the row before (NaN where there was none)."""
 
 
@@ -103,13 +103,13 @@ class Training:
             self.agent.begin(self.observation)
             self.episode_return = 0.0
         action = self.agent.act(self.observation)
-        observation, reward, terminated, truncated, _ = self.env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
         loss = self.agent.learn_from(action, float(reward), observation, terminated, truncated)
         if loss is not None:
             self.losses.append(loss)
         if self.trace is not None:
             self.trace.append((action, loss))
-        self.episode_return += float(reward)
+        self.episode_return += float(info.get("score", reward))
         self.observation = observation
         if terminated or truncated:
             self._end_episode()
