@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
             type=place,
             required=True,
             metavar="FOLDER",
-            help=f"a folder to make, with {NETWORK} and {PARAMS}",
+            help="a folder to make, with the network and its params",
         )
     convert.add_argument(
         "--to", choices=("conv", "dense"), required=True, help="what the layers become"
@@ -214,7 +214,8 @@ def _tell(
         return code
     if gap is not None:
         notes = [*notes, f"outputs differ by {gap:.1e} of their scale, by the float64 oracle"]
-    print("\n".join([*notes, f"{out}: {NETWORK}, {PARAMS}" if out else "Nothing was written."]))
+    written = f"{out}: the network and its params" if out else "Nothing was written."
+    print("\n".join([*notes, written]))
     return code
 
 
@@ -224,6 +225,7 @@ def _check_place(out: Path) -> None:
 
 
 def _write(out: Path, network: Network, params: Params) -> None:
+    from triptych.port.run_folders import NETWORK, PARAMS
     from triptych.runs import arrays, files
     from triptych.spec.plain import to_plain
 
