@@ -207,6 +207,8 @@ def _tell(
     params: Params,
 ) -> int:
     """Print what was done; 1 where nothing was, or the outputs are not the same."""
+    from triptych.port.run_folders import NETWORK, PARAMS
+
     code = 1 if gap is None else _code(gap, params)
     out = str(args.out) if code == 0 else None
     if args.json:
@@ -214,7 +216,7 @@ def _tell(
         return code
     if gap is not None:
         notes = [*notes, f"outputs differ by {gap:.1e} of their scale, by the float64 oracle"]
-    written = f"{out}: the network and its params" if out else "Nothing was written."
+    written = f"{out}: {NETWORK}, {PARAMS}" if out else "Nothing was written."
     print("\n".join([*notes, written]))
     return code
 
