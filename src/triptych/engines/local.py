@@ -16,7 +16,7 @@ from typing import Any
 
 from triptych.backends import registry
 from triptych.backends.protocol import DType
-from triptych.engines import setup
+from triptych.engines import evaluating, setup
 from triptych.engines.interrupts import Noticed, noticing
 from triptych.engines.processes import Tell
 from triptych.errors import BackendError, Interrupted, RunError, StorageError
@@ -25,6 +25,7 @@ from triptych.learn.training import Training
 from triptych.runs import checkpoints, files, metrics, trees
 from triptych.runs.folder import RunFolder
 from triptych.runs.metrics import MetricsLog
+from triptych.runs.parts import Ledger
 from triptych.runs.tensorboard import EventLog
 from triptych.spec.recipe import Recipe
 
@@ -124,10 +125,8 @@ def resume(
     name = own.backend if backend is None else backend
     registry.check_names([name])
     fresh = _untouched(folder)
-    state: dict[str, Any] = {}
-    if not fresh:
-        checkpoint = checkpoints.load_latest(folder.checkpoints)
-        state = trees.join(checkpoint.arrays, checkpoint.state)
+    checkpoint = None if fresh else checkpoints.load_latest(folder.checkpoints)
+    state = checkpoint.tree() if checkpoint else {}
     learner = setup.make_learner(recipe, name, own.seed, own.dtype)
     training = setup.make_training(recipe, learner, own.seed, budget)
     if not fresh:
@@ -135,6 +134,7 @@ def resume(
     _check_until(folder, training, until)
     rows = None if fresh else int(state["rows"])
     session = Session(folder, recipe, training, rows, until, own.backend)
+    session.ledger = checkpoint.ledger if checkpoint else {}
     try:
         folder.move(training.steps, name, registry.get(name).versions(), command)
         folder.set_status("running")
@@ -186,6 +186,8 @@ class Session:
         self.folder, self.recipe, self.training = folder, recipe, training
         self.until, self.home = until, home
         self.rows = rows or 0
+        self.ledger: Ledger = {}
+        """The parts of the state that this process has written, or loaded and verified."""
         self._saved_at: int | None = None if rows is None else training.steps
         self._lock = _lock(folder.path)
         try:
@@ -272,8 +274,7 @@ class Session:
         self.metrics.sync()
         self.timing.sync()
         state = {"training": self.training.state(), "rows": self.rows}
-        arrays, plain = trees.split(state)
-        checkpoints.save(self.folder.checkpoints, steps, arrays, plain)
+        checkpoints.save(self.folder.checkpoints, steps, *trees.split(state), self.ledger)
         self._saved_at = steps
 
     def _write(self, row: dict[str, float], seconds: float) -> None:
@@ -284,7 +285,7 @@ class Session:
 
     def _finish(self) -> dict[str, Any]:
         own, learner = setup.header_of(self.folder), self.training.learner
-        judged = setup.judge(self.recipe, learner, own.seed)
+        judged = evaluating.judge(self.recipe, learner, own.seed)
         self.folder.update(metric=judged.metric, returns=judged.returns)
         self.folder.finish(learner.params())
         return summary(self.folder)

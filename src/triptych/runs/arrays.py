@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError
@@ -36,7 +36,14 @@ _DTYPES = {
 _RESERVED = "__metadata__"
 
 
-def write(handle: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+class Writer(Protocol):
+    """What takes bytes: a binary file, or what hashes on the way to one."""
+
+    def write(self, data: bytes | memoryview, /) -> Any:
+        """Take all of the data."""
+
+
+def write(handle: Writer, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of any shape, contiguous or not, as one safetensors file.
 
     The file is a function of the names, their order and the values alone.

@@ -132,6 +132,24 @@ def synced_file(path: Path) -> Iterator[BinaryIO]:
         os.fsync(handle.fileno())
 
 
+class Hashing:
+    """Writes to a handle and hashes on the way, which spares reading the file again."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle, self._digest, self._size = handle, hashlib.sha256(), 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of the data; raises ``OSError`` as the handle does."""
+        self._digest.update(data)
+        self._size += len(data)
+        return self._handle.write(data)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Of what was written: as :func:`fingerprint` of a file."""
+        return {"size": self._size, "sha256": self._digest.hexdigest()}
+
+
 def sync_folder(folder: Path) -> None:
     """Put a folder's list of names on the disk, without which a rename may not survive a crash."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder

@@ -1,6 +1,7 @@
 """Nested state as named arrays and JSON, and back.
 
-A tree is a nested ``dict`` with string keys whose leaves are NumPy arrays or JSON values. Its flat
+A tree is a nested ``dict`` with string keys whose leaves are NumPy arrays, JSON values, or *parts*:
+functions that return named arrays, always the same, which a checkpoint writes only once. Its flat
 form joins the keys of all levels with ``|``; a key's own ``|`` and backslash are escaped, and a
 ``/`` needs no care, so that a param named ``conv1/kernel`` stays one key. Files do not belong here.
 """
@@ -8,7 +9,7 @@ form joins the keys of all levels with ``|``; a key's own ``|`` and backslash ar
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -55,36 +56,48 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def split(tree: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Part a tree into its arrays, by flat name, and its JSON values.
+def split(
+    tree: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Callable[[], Any]]]:
+    """Take a tree apart into its arrays, by flat name, its JSON values, and its parts.
 
     Args:
-        tree: nested dict of NumPy arrays (any shape) and JSON values; lists of JSON values are
-            values. NumPy scalars become Python's, tuples become lists.
+        tree: nested dict of NumPy arrays (any shape), JSON values and functions; lists of JSON
+            values are values. NumPy scalars become Python's, tuples become lists.
 
     Returns:
-        ``(arrays, state)``; in ``state`` a ``None`` keeps each array's place, hence the order.
+        ``(arrays, state, parts)``; in ``state`` a ``None`` keeps the place of each array and part,
+        hence the order.
 
     Raises:
         CheckpointError: a key is not a string, or a value is neither an array nor JSON.
     """
     flat = flatten(tree)
     arrays = {name: leaf for name, leaf in flat.items() if isinstance(leaf, np.ndarray)}
-    values = {name: None if name in arrays else plain(leaf, name) for name, leaf in flat.items()}
-    return arrays, unflatten(values)
+    parts = {name: leaf for name, leaf in flat.items() if callable(leaf)}
+    apart = {**arrays, **parts}
+    values = {name: None if name in apart else plain(leaf, name) for name, leaf in flat.items()}
+    return arrays, unflatten(values), parts
 
 
-def join(arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tree that :func:`split` parted, with its keys in their order.
+def join(
+    arrays: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    parts: Mapping[str, Callable[[], Any]] | None = None,
+) -> dict[str, Any]:
+    """Return the tree that :func:`split` took apart, with its keys in their order.
+
+    Without ``parts`` their places hold ``None``.
 
     Raises:
         CheckpointError: the two do not belong together.
     """
     flat = flatten(state)
-    strangers = [name for name in arrays if flat.get(name, ...) is not None]
+    apart = {**arrays, **(parts or {})}
+    strangers = [name for name in apart if flat.get(name, ...) is not None]
     if strangers:
         raise CheckpointError(f"the state keeps no place for the array {strangers[0]!r}")
-    return unflatten({**flat, **arrays})
+    return unflatten({**flat, **apart})
 
 
 def plain(value: Any, name: str) -> Any:

@@ -232,8 +232,8 @@ def test_a_checkpoint_that_was_renamed_or_is_newer(tmp_path):
     with pytest.raises(CheckpointError, match="is of step 5, but stands in folder 000000006"):
         load(tmp_path / "000000006")
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, "format": 2}))
-    with pytest.raises(CheckpointError, match="format 2, and this version reads 1"):
+    (path / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+    with pytest.raises(CheckpointError, match="format 1, and this version reads 2"):
         load(path)
 
 
