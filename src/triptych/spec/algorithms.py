@@ -27,7 +27,8 @@ class DQN:
     learning_starts: steps before the first update. random_steps: steps played at random first.
     update_every: steps between updates. target_sync: steps between copies into the target
     network, ``null`` for none. double: van Hasselt et al. 2016. dueling: Wang et al. 2016.
-    exploration: probability of a random action, a schedule over steps.
+    exploration: probability of a random action, a schedule over steps. replay_storage: where
+    frames are kept, in the computer's ``memory`` or on its ``disk``; it changes no number.
     """
 
     name: ClassVar[str] = "dqn"
@@ -41,6 +42,7 @@ class DQN:
     target_sync: int | None = option(None, low=1)
     double: bool = False
     dueling: bool = False
+    replay_storage: str = option("memory", choices=("memory", "disk"))
 
     def __post_init__(self) -> None:
         if self.replay < self.batch:
