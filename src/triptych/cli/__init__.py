@@ -23,6 +23,7 @@ COMMANDS = (
     "train",
     "verify",
     "compare",
+    "evaluate",
     "watch",
     "report",
     "port",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from triptych.cli.options import add_seed, place, positive, print_json
 
 if TYPE_CHECKING:
-    from triptych.engines.replay import Episode
+    from triptych.engines.replay import Replay
 
 HELP = "play greedy episodes of a trained run and write images, a GIF and a video"
 _MOST = 3000
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(out: Path, episodes: Sequence[Episode], fps: int) -> list[Path]:
+def _write(out: Path, episodes: Sequence[Replay], fps: int) -> list[Path]:
     """Write an image per episode, and the GIF and the video of all of them."""
     import numpy as np
 
@@ -64,5 +64,4 @@ def _write(out: Path, episodes: Sequence[Episode], fps: int) -> list[Path]:
         written.append(media.write_png(out / f"episode-{number:02d}.png", episode.strip()))
     frames = np.stack([frame for episode in episodes for frame in episode.frames])
     written.append(media.write_gif(out / "episodes.gif", frames, fps))
-    video = media.write_video(out / "episodes.mp4", frames, fps)
-    return written if video in written else [*written, video]
+    return [*written, media.write_video(out / "episodes.mp4", frames, fps)]

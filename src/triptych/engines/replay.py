@@ -1,28 +1,25 @@
-"""Playing a trained run once more to look at it: the pictures of greedy episodes."""
+"""Looking at episodes: the pictures of those that a trained run plays."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from triptych.backends import registry
-from triptych.backends.protocol import Learner
-from triptych.engines import setup
-from triptych.learn.dqn import greedy
-from triptych.runs.folder import RunFolder
-from triptych.spec.randomness import generator, integer_seed
+from triptych.engines import evaluating, setup
+from triptych.errors import TaskError
+from triptych.learn import evaluation
+from triptych.learn.evaluation import Env, Episode
 from triptych.spec.recipe import Recipe
 
 _STRIP = 16
 
 
 @dataclass(frozen=True)
-class Episode:
-    """One greedy episode: its pictures, uint8 (height, width, 3) each, and its return."""
+class Replay:
+    """One episode: its pictures, uint8 (height, width, 3) each, and its return."""
 
     frames: list[np.ndarray]
     total: float
@@ -39,56 +36,44 @@ def frame_rate(recipe: Recipe) -> int:
     return 8 if recipe.outcome.episodes is None else 30
 
 
-def trained_learner(path: str | Path) -> tuple[Recipe, Learner]:
-    """Return a run's recipe and its learner as trained so far.
+def pictures(recipe: Recipe, episode: Episode, most: int = 2000) -> Replay:
+    """Play an episode's actions once more, with pictures.
+
+    Args:
+        recipe: whose task it was played in.
+        episode: as it was played without pictures.
+        most: pictures kept; play goes on to the end.
 
     Raises:
-        RunError: the folder is no run; CheckpointError: what it holds is damaged.
+        TaskError: the environment does not repeat what it did.
     """
-    folder = RunFolder.open(path)
-    recipe, own = setup.recipe_of(folder), setup.header_of(folder)
-    registry.check_names([own.backend])
-    params = setup.trained_params(folder)
-    return recipe, setup.make_learner(recipe, own.backend, own.seed, own.dtype, params)
+    frames: list[np.ndarray] = []
+
+    def see(game: Env) -> None:
+        if len(frames) < most:
+            frames.append(np.asarray(game.render()))
+
+    with closing(setup.make_env(recipe, render_mode="rgb_array", judged=True)) as game:
+        (same,) = evaluation.play(evaluation.again(episode), [game], [episode.start], see=see)
+    if same != episode:
+        raise TaskError(
+            f"{recipe.task['environment']} gave {same.total:g} for the actions that gave "
+            f"{episode.total:g} before: it does not repeat itself from a seed, so that an episode "
+            "cannot be shown after it was played"
+        )
+    return Replay(frames, episode.total)
 
 
-def play_run(path: str | Path, episodes: int, seed: int, most: int = 2000) -> list[Episode]:
-    """Play greedy episodes of a run with pictures.
+def play_run(path: str | Path, episodes: int, seed: int, most: int = 2000) -> list[Replay]:
+    """Play the episodes that ``evaluate`` counts by default, with pictures.
 
     Args:
         path: the run folder.
         episodes: how many.
-        seed: of the environment's stream ``watch``, and of exploration where the outcome has it.
-        most: pictures kept of one episode; play goes on to its end.
+        seed: of their starts.
+        most: pictures kept of one episode.
     """
-    recipe, learner = trained_learner(path)
-    explore = generator(seed, "watch/explore")
-    played = []
-    with closing(setup.make_env(recipe, render_mode="rgb_array", judged=True)) as env:
-        for number in range(episodes):
-            first = integer_seed(seed, "watch") if number == 0 else None
-            played.append(_episode(recipe, learner, env, explore, first, most))
-    return played
-
-
-def _episode(
-    recipe: Recipe,
-    learner: Learner,
-    env: Any,
-    explore: np.random.Generator,
-    seed: int | None,
-    most: int,
-) -> Episode:
-    observation, _ = env.reset(seed=seed)
-    frames, total, over = [np.asarray(env.render())], 0.0, False
-    while not over:
-        random = explore.random() < recipe.outcome.exploration
-        action = (
-            int(explore.integers(env.action_space.n)) if random else greedy(learner, observation)
-        )
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total += float(reward)
-        over = bool(terminated or truncated)
-        if len(frames) < most:
-            frames.append(np.asarray(env.render()))
-    return Episode(frames, total)
+    own = evaluating.trained(path)
+    starts = evaluation.held_out(seed, episodes)
+    played = evaluating.play(own.recipe, own.learner, starts, own.recipe.outcome.exploration)
+    return [pictures(own.recipe, episode, most) for episode in played]

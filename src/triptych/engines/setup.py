@@ -6,7 +6,6 @@ The only place that knows both environments and backends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from triptych import data, envs
 from triptych.backends import registry
 from triptych.backends.protocol import DType, Learner, Objective, Params
 from triptych.errors import RecipeError, RunError
-from triptych.learn import evaluation, objectives
+from triptych.learn import objectives
 from triptych.learn.dqn import DQNAgent
 from triptych.learn.fitting import Fitting
 from triptych.learn.replay import ReplayMemory
@@ -96,12 +95,21 @@ def trained_params(folder: RunFolder) -> Params:
     Raises:
         CheckpointError: what the folder holds is damaged.
     """
+    return trained_so_far(folder)[0]
+
+
+def trained_so_far(folder: RunFolder) -> tuple[Params, int | None]:
+    """Return :func:`trained_params`, and the step they are of; None at the end of the run.
+
+    Raises:
+        CheckpointError: what the folder holds is damaged.
+    """
     if folder.status == "finished":
-        return folder.params()
+        return folder.params(), None
     newest = checkpoints.load_latest(folder.checkpoints)
     state = trees.join(newest.arrays, newest.state)
     found: Params = state["training"]["agent"]["learner"]["params"]
-    return found
+    return found, newest.step
 
 
 def make_env(recipe: Recipe, render_mode: str | None = None, judged: bool = False) -> Any:
@@ -207,7 +215,7 @@ def make_training(
 ) -> Training | Fitting:
     """Return a training at its beginning."""
     if not isinstance(recipe.algorithm, DQN):
-        return _make_fitting(recipe, learner, seed, budget)
+        return make_fitting(recipe, learner, seed, budget)
     env = make_env(recipe)
     memory = make_memory(recipe, env)
     agent = DQNAgent(recipe.algorithm, learner, memory, int(env.action_space.n), seed)
@@ -222,7 +230,10 @@ def make_training(
     )
 
 
-def _make_fitting(recipe: Recipe, learner: Learner, seed: int, budget: Budget | None) -> Fitting:
+def make_fitting(
+    recipe: Recipe, learner: Learner, seed: int, budget: Budget | None = None
+) -> Fitting:
+    """Return a training on a dataset at its beginning."""
     assert not isinstance(recipe.algorithm, DQN)
     made = make_data(recipe)
     return Fitting(
@@ -235,27 +246,3 @@ def _make_fitting(recipe: Recipe, learner: Learner, seed: int, budget: Budget | 
         recipe.logging,
         seed,
     )
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """The outcome of a trained network: the recipe's metric and the returns behind it, if any."""
-
-    metric: float
-    returns: list[float]
-
-
-def judge(recipe: Recipe, learner: Learner, seed: int) -> Judgement:
-    """Play greedy episodes as the recipe's outcome asks, apart from training; or look at the
-    examples that were held back."""
-    own = recipe.outcome
-    if not isinstance(recipe.algorithm, DQN):
-        return Judgement(_make_fitting(recipe, learner, seed, None).validation_error(), [])
-    if own.episodes is None:
-        starts = envs.start_states(envs.complete(recipe.task)["grid"])
-        with closing(envs.make_vector(recipe.task, len(starts))) as games:
-            returns = evaluation.play_from(learner, games, starts)
-    else:
-        with closing(make_env(recipe, judged=True)) as env:
-            returns = evaluation.play(learner, env, own.episodes, seed, own.exploration)
-    return Judgement(evaluation.metric(own.metric, returns), returns)

@@ -100,7 +100,7 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> Path:
     yuv420p wants even sizes: an odd height or width gets its last row or column repeated once.
 
     Raises:
-        MissingDependency: PyAV is not installed (:func:`write_video` then writes a GIF).
+        MissingDependency: PyAV is not installed (:func:`write_video` then writes a WebP).
     """
     _check_rate(fps)
     pixels = _pad_to_even(_rgb(frames))
@@ -112,12 +112,12 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float) -> Path:
 
 
 def write_video(path: str | Path, frames: np.ndarray, fps: float) -> Path:
-    """Write an MP4 at ``path``, or where PyAV is not installed a GIF beside it; return which."""
+    """Write an MP4, or where PyAV is not installed an animated WebP beside it; return which."""
     target = Path(path)
     try:
         return write_mp4(target.with_suffix(".mp4"), frames, fps)
     except MissingDependency:
-        return write_gif(target.with_suffix(".gif"), frames, fps)
+        return write_bytes(target.with_suffix(".webp"), animated_webp(frames, fps))
 
 
 def _encode(av: Any, container: Any, pixels: np.ndarray, fps: float) -> None:

@@ -11,6 +11,7 @@
         events/              the same rows for TensorBoard
         checkpoints/         what an exact resume needs
         params.safetensors   the final params, once finished
+        evaluation.json      what ``evaluate`` found, see evaluations.py
 
 This module makes, opens and describes the folder. What is in the tables and the checkpoints belongs
 to their own modules.

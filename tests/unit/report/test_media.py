@@ -127,8 +127,8 @@ def test_without_pyav_mp4_names_its_extra_and_video_is_a_gif(tmp_path, monkeypat
     hide(monkeypatch, "av")
     with pytest.raises(MissingDependency, match=r"pip install 'triptych\[report\]'"):
         media.write_mp4(tmp_path / "clip.mp4", colourful(), fps=10)
-    assert media.write_video(tmp_path / "clip.mp4", colourful(), fps=10).name == "clip.gif"
-    assert [path.name for path in tmp_path.iterdir()] == ["clip.gif"]
+    assert media.write_video(tmp_path / "clip.mp4", colourful(), fps=10).name == "clip.webp"
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.webp"]
 
 
 def test_with_pyav_video_is_an_mp4(tmp_path):
