@@ -41,7 +41,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), help="the type of params (float32)"
     )
-    parser.add_argument("--threads", type=threads, metavar="N", help="threads (all cores)")
+    parser.add_argument(
+        "--threads",
+        type=threads,
+        metavar="N",
+        help="threads (all cores; beside --resume those it was begun with)",
+    )
     parser.add_argument("--resume", type=place, metavar="FOLDER", help="go on with this run")
     parser.add_argument(
         "--until",
@@ -108,4 +113,10 @@ def _resume(args: argparse.Namespace) -> Any:
     from triptych.engines import local
 
     refuse_beside_resume(args, ("recipe", "set", "seed", "out", "budget", "dtype"))
-    return local.resume(args.resume, args.backend, until=args.until, command=command_line(args))
+    return local.resume(
+        args.resume,
+        args.backend,
+        until=args.until,
+        threads=args.threads,
+        command=command_line(args),
+    )

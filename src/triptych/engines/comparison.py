@@ -15,12 +15,13 @@ Proving and drawing belong to ``parity`` and ``report``.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from triptych.engines import local, setup
+from triptych.engines import local, needs, setup
 from triptych.engines.processes import Job, Tell, run_all
 from triptych.errors import RunError, StorageError
 from triptych.runs import files, trees
@@ -53,9 +54,11 @@ def begin(folder: Path, plan: Plan) -> None:
 
     Raises:
         RunError: something stands there already; the message says how to go on.
+        RecipeError, StorageError: the replay memories do not fit the computer or its disk.
         StorageError: it cannot be written; nothing is left behind.
     """
     _refuse_existing(folder)
+    _check_needs(folder, plan)
     fresh = not folder.exists()
     text = json.dumps(trees.plain(asdict(plan), "plan"), indent=2)
     try:
@@ -92,6 +95,7 @@ def train(folder: Path, plan: Plan, show: bool) -> list[dict[str, Any]]:
         KeyboardInterrupt: after Ctrl-C; every run is saved.
         TriptychError: the first error of a run, after the others have ended.
     """
+    _check_needs(folder, plan)
     jobs = [
         Job(f"{backend} seed {seed}", train_one, (str(folder), plan, backend, seed))
         for seed in plan.seeds
@@ -100,6 +104,13 @@ def train(folder: Path, plan: Plan, show: bool) -> list[dict[str, Any]]:
     results = run_all(jobs, show)
     keys = ("backend", "seed", "folder", "metric")
     return [{key: result[key] for key in keys} for result in results]
+
+
+def _check_needs(folder: Path, plan: Plan) -> None:
+    """Refuse runs that do not fit side by side."""
+    recipe, runs = plan.reparse(), len(plan.backends) * len(plan.seeds)
+    at_once = min(runs, len(os.sched_getaffinity(0)))
+    needs.check(recipe, folder, recipe.budget_named(plan.budget), at_once, runs)
 
 
 def scores(folder: Path, plan: Plan) -> dict[str, dict[int, float]]:

@@ -10,15 +10,16 @@ import os
 import shlex
 import shutil
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from triptych.backends import registry
 from triptych.backends.protocol import DType
-from triptych.engines import evaluating, setup
+from triptych.engines import evaluating, needs, setup
 from triptych.engines.interrupts import Noticed, noticing
-from triptych.engines.processes import Tell
+from triptych.engines.processes import Tell, limit_threads, thread_limit
 from triptych.errors import BackendError, Interrupted, RunError, StorageError
 from triptych.learn.fitting import Fitting
 from triptych.learn.training import Training
@@ -45,12 +46,14 @@ def start(
 
     Raises:
         RunError: the folder exists already.
-        BackendError, RecipeError, StorageError: as their names say; no folder is left behind.
+        BackendError, RecipeError, StorageError: as their names say, a replay memory that does not
+            fit among them; no folder is left behind.
     """
     chosen = recipe.budget_named(budget)
     registry.check_names([backend])
+    needs.check(recipe, Path(path), chosen)
     learner = setup.make_learner(recipe, backend, seed, dtype)
-    training = setup.make_training(recipe, learner, seed, chosen)
+    training = setup.make_training(recipe, learner, seed, chosen, needs.existing(Path(path)))
     header = {
         "recipe": recipe.name,
         "backend": backend,
@@ -59,6 +62,8 @@ def start(
         "budget": budget or next(iter(recipe.budgets)),
         "command": command,
         "versions": registry.get(backend).versions(),
+        "threads": thread_limit(),
+        "cores": os.cpu_count(),
     } | setup.input_constants(recipe)
     folder = _create(Path(path), recipe, header)
     try:
@@ -92,6 +97,7 @@ def resume(
     backend: str | None = None,
     *,
     until: int | None = None,
+    threads: int | None = None,
     command: str = "",
 ) -> Session:
     """Go on with a run from its newest good checkpoint, where it was or on another backend.
@@ -105,6 +111,8 @@ def resume(
         backend: where to go on; None for where the run is.
         until: save and stop once the run is this far, in the unit of its budget, to be resumed
             later; None for the whole budget.
+        threads: that the frameworks were given here; None to give them as many as the run was begun
+            with, since the order of float sums depends on it.
         command: that moved it, kept in ``run.json``.
 
     Raises:
@@ -113,6 +121,7 @@ def resume(
         CheckpointError: no checkpoint is good.
         BackendError: the backend is unknown, not installed here, or cannot express the recipe
             exactly; the run stays as it was.
+        RecipeError, StorageError: its replay memory does not fit here.
     """
     folder = RunFolder.open(path)
     if folder.status == "finished":
@@ -124,11 +133,14 @@ def resume(
     budget = recipe.budget_named(own.budget)
     name = own.backend if backend is None else backend
     registry.check_names([name])
+    os.close(_lock(folder.path))  # what another process trains changes while it is read
+    needs.check(recipe, folder.path, budget)
+    used = _with_as_many_threads(folder, threads)
     fresh = _untouched(folder)
     checkpoint = None if fresh else checkpoints.load_latest(folder.checkpoints)
     state = checkpoint.tree() if checkpoint else {}
     learner = setup.make_learner(recipe, name, own.seed, own.dtype)
-    training = setup.make_training(recipe, learner, own.seed, budget)
+    training = setup.make_training(recipe, learner, own.seed, budget, folder.path)
     if not fresh:
         training.restore(state["training"])
     _check_until(folder, training, until)
@@ -137,12 +149,33 @@ def resume(
     session.ledger = checkpoint.ledger if checkpoint else {}
     try:
         folder.move(training.steps, name, registry.get(name).versions(), command)
-        folder.set_status("running")
+        folder.update(status="running", **used)
         session.checkpoint()
     except BaseException:
         session.close()
         raise
     return session
+
+
+def _with_as_many_threads(folder: RunFolder, asked: int | None) -> dict[str, int | None]:
+    """Give the frameworks the threads that the run was begun with, unless others are asked for;
+    warn where there are others, and return what the header shall say then."""
+    if "threads" not in folder.header:  # begun by an earlier version
+        return {}
+    begun, cores = folder.header["threads"], folder.header.get("cores")
+    if begun is not None and asked is None:
+        limit_threads(begun)
+        return {}
+    here = {"threads": asked, "cores": os.cpu_count()}
+    if asked == begun and (begun is not None or cores == here["cores"]):
+        return {}
+    before, now = (str(n) if n else f"all {of}" for n, of in ((begun, cores), here.values()))
+    warnings.warn(
+        f"{folder.path} went on with {before} threads so far and now has {now}: float sums may be "
+        "ordered otherwise, so that it may not equal a run that was never stopped",
+        stacklevel=3,
+    )
+    return here
 
 
 def _untouched(folder: RunFolder) -> bool:

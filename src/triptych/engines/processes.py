@@ -82,6 +82,12 @@ def limit_threads(threads: int) -> None:
         os.environ[name] = str(threads)
 
 
+def thread_limit() -> int | None:
+    """Return the number of threads that the environment gives the frameworks; None for no limit."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() and int(value) else None
+
+
 def speak_plainly() -> None:
     """Show our own warnings as sentences; those of libraries are for developers, and hidden."""
     warnings.showwarning = _show_warning

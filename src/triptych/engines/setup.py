@@ -5,8 +5,10 @@ The only place that knows both environments and backends.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,22 +204,37 @@ def make_learner(
     )
 
 
-def make_memory(recipe: Recipe, env: Any) -> ReplayMemory:
-    """Return an empty replay memory that fits the environment's observations."""
+def make_memory(recipe: Recipe, env: Any, scratch: Path | None = None) -> ReplayMemory:
+    """Return an empty replay memory that fits the environment's observations.
+
+    Frames that the recipe keeps on the disk lie in the folder ``scratch``, or the system's
+    temporary one.
+    """
     assert isinstance(recipe.algorithm, DQN)
     space = env.observation_space
     stack = envs.stack(recipe.task)
-    return ReplayMemory(recipe.algorithm.replay, space.shape, stack, np.dtype(space.dtype))
+    on_disk = recipe.algorithm.replay_storage == "disk"
+    return ReplayMemory(
+        recipe.algorithm.replay,
+        space.shape,
+        stack,
+        np.dtype(space.dtype),
+        directory=(scratch or tempfile.gettempdir()) if on_disk else None,
+    )
 
 
 def make_training(
-    recipe: Recipe, learner: Learner, seed: int, budget: Budget | None = None
+    recipe: Recipe,
+    learner: Learner,
+    seed: int,
+    budget: Budget | None = None,
+    scratch: Path | None = None,
 ) -> Training | Fitting:
-    """Return a training at its beginning."""
+    """Return a training at its beginning; ``scratch`` as in :func:`make_memory`."""
     if not isinstance(recipe.algorithm, DQN):
         return make_fitting(recipe, learner, seed, budget)
     env = make_env(recipe)
-    memory = make_memory(recipe, env)
+    memory = make_memory(recipe, env, scratch)
     agent = DQNAgent(recipe.algorithm, learner, memory, int(env.action_space.n), seed)
     return Training(
         agent,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from triptych.cli import main
-from triptych.engines import local, setup
+from triptych.engines import evaluating, local, setup
 from triptych.errors import RecipeError, RunError, StorageError, TriptychError
 from triptych.runs import checkpoints
 from triptych.runs.folder import RunFolder
@@ -142,7 +142,7 @@ def test_killed_while_it_was_judged_it_is_judged_again(
 ) -> None:
     run = tmp_path / "judged"
     with monkeypatch.context() as patch:
-        patch.setattr(setup, "judge", lambda *_: (_ for _ in ()).throw(Stop))
+        patch.setattr(evaluating, "judge", lambda *_: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
             begin(run).run()
     assert not (run / "params.safetensors").exists()
