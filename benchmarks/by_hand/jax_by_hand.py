@@ -1,4 +1,4 @@
-"""Deep Q-learning updates in plain JAX with Optax."""
+"""Deep Q-learning in plain JAX with Optax."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from by_hand import Hands
 
 CONVS = {
     "fruit": ((3, 1, 16, 1), (3, 16, 16, 1)),
@@ -67,13 +69,26 @@ def make(name):
     compiled = jax.jit(update, donate_argnums=(0, 1))
     params = initial(name)
     state = {"params": params, "slots": optimizer.init(params)}
-    target = jax.tree.map(jnp.copy, params)
+    state["target"] = jax.tree.map(jnp.copy, params)
+    select = jax.jit(lambda params, x: forward(name, params, x).argmax())
+
+    def act(observation):
+        return int(select(state["params"], observation[None]))
 
     def step(batch):
         batch = dict(batch) | {"reward": batch["reward"].astype(np.float32)}
         state["params"], state["slots"], loss = compiled(
-            state["params"], state["slots"], target, batch
+            state["params"], state["slots"], state["target"], batch
         )
         return loss
 
-    return step
+    def sync_target():
+        state["target"] = jax.block_until_ready(jax.tree.map(jnp.copy, state["params"]))
+
+    return Hands(act, step, sync_target, sum(leaf.size for leaf in jax.tree.leaves(params)))
+
+
+def matrix_multiply(size):
+    left, right = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32)
+    multiply = jax.jit(jnp.matmul)
+    return lambda: multiply(left, right).block_until_ready()

@@ -1,11 +1,18 @@
-"""Deep Q-learning updates in plain Keras on TensorFlow."""
+"""Deep Q-learning in plain Keras on TensorFlow."""
 
 from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+from by_hand import Hands
 
 
 def model_of(name):
@@ -61,6 +68,13 @@ def make(name):
         optimizer.apply_gradients(zip(grads, model.trainable_variables, strict=True))
         return loss
 
+    @tf.function
+    def select(observation):
+        return tf.argmax(model(observation, training=False)[0])
+
+    def act(observation):
+        return int(select(tf.convert_to_tensor(observation[None])))
+
     def step(batch):
         return update(
             tf.convert_to_tensor(batch["observation"]),
@@ -70,4 +84,13 @@ def make(name):
             tf.convert_to_tensor(batch["terminated"].astype(np.float32)),
         )
 
-    return step
+    def sync_target():
+        for ours, theirs in zip(target.variables, model.variables, strict=True):
+            ours.assign(theirs)
+
+    return Hands(act, step, sync_target, model.count_params())
+
+
+def matrix_multiply(size):
+    left, right = tf.random.normal((2, size, size))
+    return lambda: tf.linalg.matmul(left, right).numpy()

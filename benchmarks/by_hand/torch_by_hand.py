@@ -1,4 +1,4 @@
-"""Deep Q-learning updates in plain PyTorch."""
+"""Deep Q-learning in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from by_hand import Hands
 
 
 class Fruit(nn.Module):
@@ -56,7 +58,11 @@ def make(name):
         optimizer = torch.optim.Adam(model.parameters(), lr=2.5e-4, fused=True)
     discount = 0.8 if fruit else 0.99
 
-    def step(batch):
+    def act(observation):
+        with torch.inference_mode():
+            return int(model(torch.from_numpy(observation[None])).argmax())
+
+    def update(batch):
         data = {key: torch.from_numpy(value) for key, value in batch.items()}
         reward = data["reward"].float()
         with torch.no_grad():
@@ -72,4 +78,12 @@ def make(name):
         optimizer.step()
         return loss.detach()
 
-    return step
+    def sync_target():
+        target.load_state_dict(model.state_dict())
+
+    return Hands(act, update, sync_target, sum(p.numel() for p in model.parameters()))
+
+
+def matrix_multiply(size):
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    return lambda: left @ right

@@ -1,0 +1,147 @@
+"""The systems take turns: each lives in a process of its own and sleeps while another works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).parents[1]
+ROOT = BENCHMARKS.parent
+
+
+@dataclass(frozen=True)
+class System:
+    """Who is measured.
+
+    Attributes:
+        label: in the table.
+        where: ``module:class:argument`` below ``throughput``.
+        home: the virtual environment.
+        trains: whether it makes training steps, or has components alone.
+    """
+
+    label: str
+    where: str
+    home: str = ".venv"
+    trains: bool = True
+
+
+# Neighbours in the list are neighbours in time: a backend stands beside the loop by hand.
+SYSTEMS = (
+    System("Stable-Baselines3", "peers:StableBaselines3", ".venv-peers"),
+    System("triptych torch", "library:Library:torch"),
+    System("by hand torch", "native:Native:torch"),
+    System("triptych jax", "library:Library:jax"),
+    System("by hand jax", "native:Native:jax"),
+    System("triptych keras", "library:Library:keras"),
+    System("by hand keras", "native:Native:keras"),
+    System("SBX", "peers:SBX", ".venv-peers"),
+    System("CleanRL-style loop (ours)", "cleanrl_style:CleanRLStyle", ".venv-peers"),
+    System("Stable-Baselines3, fused Adam", "peers:StableBaselines3:fused", ".venv-peers"),
+    System("triptych", "parts:Parts", trains=False),
+    System("ALE vector, 1 game", "parts:VectorEmulator", trains=False),
+)
+
+Values = dict[tuple[str, str], list[float]]
+"""(what, system) -> one number per round: ``steps/s``, or the seconds of a component."""
+
+
+class WorkerError(RuntimeError):
+    """A system's process ended; the message holds the end of what it printed."""
+
+
+class Worker:
+    """The process of a system; see ``worker.py`` for the requests it answers."""
+
+    def __init__(self, system: System) -> None:
+        self.system, self._log = system, tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [ROOT / system.home / "bin" / "python", "-m", "throughput.worker", system.where],
+            cwd=BENCHMARKS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process, which would otherwise wait for requests."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+    def ask(self, do: str, **details: Any) -> dict[str, Any]:
+        """Return the answer to a request; raise WorkerError if the process ends instead."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"do": do} | details) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self._log.seek(0)
+            end = self._log.read()[-3000:]
+            raise WorkerError(f"{self.system.label} ended while asked to {do}:\n{end}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@dataclass
+class Measured:
+    """What was measured: numbers by round, parameters by system, versions of the packages."""
+
+    values: Values
+    parameters: dict[str, int]
+    versions: dict[str, str]
+
+
+def measure(
+    systems: Sequence[System],
+    rounds: int,
+    steps: int,
+    components: bool,
+    tell: Callable[[str], None],
+) -> Measured:
+    """Let the systems take turns and return what was measured.
+
+    Args:
+        systems: who.
+        rounds: how many turns each has; the order is reversed every other time, so that a drift of
+            the machine favours nobody.
+        steps: training steps in a turn.
+        components: whether the components are timed as well, or training alone.
+        tell: is told what is going on.
+    """
+    found = Measured({}, {}, {})
+    with ExitStack() as stack:
+        workers = []
+        for system in systems:
+            tell(f"prepare {system.label}")
+            worker = stack.enter_context(Worker(system))
+            about = worker.ask("prepare")
+            found.parameters[system.label] = about["parameters"]
+            found.versions |= about["versions"]
+            workers.append(worker)
+        for number in range(rounds):
+            for worker in workers[:: -1 if number % 2 else 1]:
+                tell(f"round {number + 1} of {rounds}: {worker.system.label}")
+                _turn(worker, steps, components, found.values)
+    return found
+
+
+def _turn(worker: Worker, steps: int, components: bool, values: Values) -> None:
+    answer = worker.ask("run", steps=steps) if worker.system.trains else {}
+    if components:
+        answer |= worker.ask("components")
+    for what, value in answer.items():
+        values.setdefault((what, worker.system.label), []).append(value)

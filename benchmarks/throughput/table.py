@@ -1,0 +1,198 @@
+"""From what was measured to the rows of the table; no clock, no process."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from throughput import settings
+from throughput.conductor import Measured, Values
+from triptych.spec.network import Network
+
+PEER = "Stable-Baselines3"
+BACKENDS = ("torch", "jax", "keras")
+SHARED = "triptych"
+"""The system whose emulator and memory the others use that have none of their own."""
+SETTINGS = {
+    "network and numbers": "S4: batch 32, an update every 4 steps, one game, replay 100,000, Adam "
+    "2.5e-4, gradient norm clip 1, Huber, target sync 10,000, uint8 observations",
+    "exploration": settings.EPSILON,
+    "random steps before": settings.RANDOM_STEPS,
+    "ratio": f"the row's value over that of {PEER}, round by round; the median over the rounds",
+}
+Row = dict[str, Any]
+
+
+def rows(measured: Measured) -> list[Row]:
+    """Return all rows: training, what the abstraction costs, components, bounds, GFLOP/s."""
+    values = measured.values
+    return [
+        *_measured_rows(values, "steps/s", "training", "steps/s", 1.0),
+        *_between(values),
+        *_components(values),
+        *_bounds(values),
+        *_rates(values, settings.recipe().network),
+    ]
+
+
+def _measured_rows(values: Values, key: str, what: str, unit: str, factor: float) -> list[Row]:
+    found = {system: numbers for (name, system), numbers in values.items() if name == key}
+    return [
+        _row(what, system, [factor * number for number in numbers], unit, found.get(PEER), factor)
+        for system, numbers in found.items()
+    ]
+
+
+def _row(
+    what: str,
+    system: str,
+    numbers: Sequence[float],
+    unit: str,
+    peer: Sequence[float] | None = None,
+    factor: float = 1.0,
+) -> Row:
+    """Return a row; ``peer`` are the peer's numbers of the same rounds, before the factor."""
+    row = {"what": what, "system": system, "median": median(numbers), "unit": unit}
+    ratio = None if peer is None else ratio_of(numbers, [factor * number for number in peer])
+    return row | {"ratio": ratio, "lowest": min(numbers), "highest": max(numbers)}
+
+
+def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the median of the ratios round by round: what slows a whole round cancels."""
+    return median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def _between(values: Values) -> list[Row]:
+    """What the abstraction costs, and how far apart the backends are."""
+    found = []
+    for key in ("steps/s", "update", "update (fruit)"):
+        for backend in BACKENDS:
+            ours = values.get((key, f"triptych {backend}"))
+            theirs = values.get((key, f"by hand {backend}"))
+            if ours and theirs:
+                pairs = [a / b for a, b in zip(ours, theirs, strict=True)]
+                what = "training" if key == "steps/s" else key
+                found.append(_row(f"{what}, of by hand", f"triptych {backend}", pairs, "x"))
+    speeds = [values.get(("steps/s", f"triptych {backend}")) for backend in BACKENDS]
+    if all(speeds):
+        spread = [min(of_round) / max(of_round) for of_round in zip(*speeds, strict=True)]
+        found.append(_row("slowest backend, of fastest", "triptych", spread, "x"))
+    return found
+
+
+def _components(values: Values) -> list[Row]:
+    names = dict.fromkeys(what for what, _ in values if what != "steps/s")
+    return [row for name in names for row in _measured_rows(values, name, name, "ms", 1e3)]
+
+
+def _bounds(values: Values) -> list[Row]:
+    """The steps/s that the components would allow one after the other, and what a step costs
+    beyond them: the loop itself, or less than nothing where work overlaps."""
+    systems = [system for what, system in values if what == "steps/s"]
+    limits = {system: bound(values, system) for system in systems}
+    found = {system: numbers for system, numbers in limits.items() if numbers}
+    bounds = [
+        _row("bound of the components", system, numbers, "steps/s", found.get(PEER))
+        for system, numbers in found.items()
+    ]
+    beyond = {
+        system: [1e3 / a - 1e3 / b for a, b in zip(values["steps/s", system], limit, strict=True)]
+        for system, limit in found.items()
+    }
+    return bounds + [
+        _row("a step beyond its components", system, numbers, "ms")
+        for system, numbers in beyond.items()
+    ]
+
+
+def bound(values: Values, system: str) -> list[float]:
+    """Return, by round, how many steps/s the components allow; nothing where some are missing.
+
+    A step is one emulation, a selection with probability 1 - epsilon, one append, and its share of
+    sampling and update (each ``update_every`` steps) and of copying the target network.
+    """
+    own = settings.algorithm()
+    assert own.target_sync is not None
+    shares = {
+        "emulation": 1.0,
+        "selection": 1.0 - settings.EPSILON,
+        "append": 1.0,
+        "sampling": 1.0 / own.update_every,
+        "update": 1.0 / own.update_every,
+        "target sync": 1.0 / own.target_sync,
+    }
+    costs = [values.get((part, system)) or values.get((part, SHARED)) for part in shares]
+    if not all(costs):
+        return []
+    return [
+        1.0 / sum(share * cost for share, cost in zip(shares.values(), of_round, strict=True))
+        for of_round in zip(*costs, strict=True)
+    ]
+
+
+def _rates(values: Values, network: Network) -> list[Row]:
+    """GFLOP/s of updates and of matrix multiplies, and the one as a share of the best other."""
+    rates = {
+        what: {
+            system: [1e-9 * work / seconds for seconds in numbers]
+            for (name, system), numbers in values.items()
+            if name == what
+        }
+        for what, work in (
+            ("update", update_flops(network, settings.algorithm().batch)),
+            ("matrix multiply", 2.0 * 2048**3),
+        )
+    }
+    found = [
+        _row(f"rate of {what}", system, numbers, "GFLOP/s", of_what.get(PEER))
+        for what, of_what in rates.items()
+        for system, numbers in of_what.items()
+    ]
+    if rates["matrix multiply"]:
+        best = max(rates["matrix multiply"].values(), key=median)
+        found += [
+            _row("update, of the best matrix multiply", system, _shares(numbers, best), "%")
+            for system, numbers in rates["update"].items()
+        ]
+    return found
+
+
+def _shares(numbers: Sequence[float], best: Sequence[float]) -> list[float]:
+    return [100.0 * number / median(best) for number in numbers]
+
+
+def update_flops(network: Network, batch: int) -> float:
+    """Return the floating-point operations of one update of deep Q-learning.
+
+    With F multiply-adds in a forward pass of one example, of which F1 in the first layer that has
+    any: the target network's forward pass F, the online network's F, the gradients of the kernels F,
+    the gradients of the layers' inputs F - F1, since nobody asks for the pixels' gradient. A
+    multiply-add is two operations:
+
+        2 batch (4 F - F1)
+
+    Biases, activations, loss and update rule are left out; they are below 2 % here.
+    """
+    work = [node.layer.multiply_adds(*network.input_shapes(node)) for node in network.nodes]
+    first = next(count for count in work if count)
+    return 2.0 * batch * (4 * sum(work) - first)
+
+
+def drawn(table: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as text."""
+    lines = [f"{'what':<36} {'system':<30} {'median':>10} {'unit':<8} {'ratio':>6}"]
+    for row in table:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(
+            f"{row['what']:<36} {row['system']:<30} {row['median']:>10.4g} {row['unit']:<8} "
+            f"{ratio:>6}"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return the processor's kind and how many cores there are."""
+    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
