@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 DEMO := runs/demo
 # JAX compiles on every core it sees; two test processes keep two cores busy.
 JOBS ?= 2
@@ -40,8 +42,16 @@ proof: $(STAMP) ## The long proofs; writes docs/results (about three hours on tw
 	$(BIN)/python benchmarks/architectures.py
 	$(BIN)/python -m triptych.testing.faults --out docs/results/faults.json
 
-benchmark: $(STAMP) ## Time an update against hand-written code in each framework
-	$(BIN)/python benchmarks/update_time.py --out docs/results/update_time.json
+$(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/peers-constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade pip
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
+	$(PEERS)/bin/python -m pip install --quiet --constraint constraints.txt \
+	  --constraint benchmarks/peers-constraints.txt stable-baselines3 sbx-rl --editable ".[atari]"
+	touch $(PEERS_STAMP)
+
+benchmark: $(STAMP) $(PEERS_STAMP) ## Time training against peers; writes docs/results/benchmark.json
+	$(BIN)/python benchmarks/benchmark.py --out docs/results/benchmark.json
 
 .PHONY: browser
 browser: # Headless Chromium, which one test renders the page in
@@ -58,4 +68,4 @@ octave: # GNU Octave, which runs exported MATLAB code in the tests
 	|| echo "no Octave found: install it (Debian: apt-get install octave) to run the MATLAB tests"
 
 clean: ## Remove the environment and everything made
-	rm -rf $(VENV) build dist runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) build dist runs .pytest_cache .mypy_cache .ruff_cache
