@@ -1,6 +1,7 @@
 """Triptych against its peers, in one run: training steps per second, components, GFLOP/s.
 
-    python benchmarks/benchmark.py [--rounds 5] [--steps 400] [--only TEXT ...] [--quick] [--out FILE]
+    python benchmarks/benchmark.py [--rounds 5] [--steps 400] [--only TEXT ...] [--quick]
+                                   [--out FILE]
 
 Needs the environment .venv-peers, which `make benchmark` sets up. What is measured, and how, is in
 ``throughput/``.

@@ -1,7 +1,7 @@
 """A deep Q-learning loop of our own in CleanRL's style: one file, plain PyTorch, SB3's buffer.
 
-CleanRL itself cannot be measured: its newest release on PyPI, 0.4.8, needs the old ``gym`` and
-is a script of 2021 with a buffer of Python tuples. This follows its later ``dqn_atari.py`` (channels
+CleanRL itself cannot be measured: its newest release on PyPI, 0.4.8, needs the old ``gym`` and is a
+script of 2021 with a buffer of Python tuples. This follows its later ``dqn_atari.py`` (channels
 first, ``ReplayBuffer(optimize_memory_usage=True)``), with S4's network, Huber loss and clipping.
 """
 

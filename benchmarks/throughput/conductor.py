@@ -60,7 +60,9 @@ class Worker:
     """The process of a system; see ``worker.py`` for the requests it answers."""
 
     def __init__(self, system: System) -> None:
-        self.system, self._log = system, tempfile.TemporaryFile("w+")
+        self.system = system
+        # Open for as long as the process lives; closed with it.
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [ROOT / system.home / "bin" / "python", "-m", "throughput.worker", system.where],
             cwd=BENCHMARKS,

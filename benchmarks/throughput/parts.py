@@ -1,4 +1,4 @@
-"""The parts that no framework touches: emulation, Triptych's memory, and NumPy's matrix multiply."""
+"""The parts that no framework touches: emulation, Triptych's memory, NumPy's matrix multiply."""
 
 from __future__ import annotations
 

@@ -168,8 +168,8 @@ def update_flops(network: Network, batch: int) -> float:
     """Return the floating-point operations of one update of deep Q-learning.
 
     With F multiply-adds in a forward pass of one example, of which F1 in the first layer that has
-    any: the target network's forward pass F, the online network's F, the gradients of the kernels F,
-    the gradients of the layers' inputs F - F1, since nobody asks for the pixels' gradient. A
+    any: the target network's forward pass F, the online network's F, the gradients of the kernels
+    F, the gradients of the layers' inputs F - F1, since nobody asks for the pixels' gradient. A
     multiply-add is two operations:
 
         2 batch (4 F - F1)

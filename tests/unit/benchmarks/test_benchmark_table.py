@@ -1,0 +1,97 @@
+"""The benchmark's arithmetic: ratios, bounds and operations, from numbers made up here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+from throughput import settings, table
+from throughput.conductor import System, Worker, WorkerError
+
+from triptych.spec.notation import parse
+
+PEER = table.PEER
+
+
+def test_a_ratio_is_taken_round_by_round():
+    # In the second round the machine was at half speed for both.
+    assert table.ratio_of([4.0, 2.0, 4.0], [2.0, 1.0, 2.0]) == 2.0
+    assert table.ratio_of([4.0, 2.0, 6.0], [2.0, 1.0, 2.0]) == 2.0
+
+
+def test_ratios_of_unequal_rounds_are_refused():
+    with pytest.raises(ValueError, match="shorter"):
+        table.ratio_of([1.0, 2.0], [1.0])
+
+
+def test_operations_of_an_update_by_hand():
+    network = parse("6x6x2 -> conv 3 3x3 relu -> flatten -> dense 5")
+    conv, dense = 4 * 4 * 3 * (3 * 3 * 2), 4 * 4 * 3 * 5
+    forward_twice = 2 * (conv + dense)
+    kernels, inputs = conv + dense, dense
+    expected = 2 * 7 * (forward_twice + kernels + inputs)
+    assert table.update_flops(network, 7) == expected
+
+
+def test_operations_of_an_update_of_s4():
+    layers = (3276800, 2654208, 1806336, 1605632, 131072, 1536)
+    expected = 64 * (4 * sum(layers) - layers[0])
+    assert table.update_flops(settings.recipe().network, 32) == expected
+
+
+def components(system: str, scale: float = 1.0) -> table.Values:
+    seconds = {"emulation": 1e-3, "selection": 2e-3, "append": 1e-4, "sampling": 4e-4}
+    seconds |= {"update": 8e-3, "target sync": 1.0}
+    return {(what, system): [scale * value] for what, value in seconds.items()}
+
+
+def test_the_bound_adds_what_a_step_pays_for():
+    step = 1e-3 + 0.9 * 2e-3 + 1e-4 + (4e-4 + 8e-3) / 4 + 1.0 / 10_000
+    assert table.bound(components("a"), "a") == [pytest.approx(1 / step)]
+
+
+def test_the_bound_borrows_the_shared_emulator_but_no_update():
+    values = components("a")
+    values["emulation", table.SHARED] = values.pop(("emulation", "a"))
+    assert table.bound(values, "a") == table.bound(components("a"), "a")
+    del values["update", "a"]
+    assert table.bound(values, "a") == []
+
+
+def test_rows_of_everything():
+    values: table.Values = {}
+    for scale, system in enumerate((PEER, "triptych torch", "by hand torch"), start=1):
+        values |= {key: 2 * value for key, value in components(system, scale).items()}
+        values["steps/s", system] = [100.0 / scale, 120.0 / scale]
+    values["matrix multiply", "by hand torch"] = [0.1, 0.1]
+    found = {(row["what"], row["system"]): row for row in table.rows(measured(values))}
+    assert found["training", PEER] | {"median": 110.0, "ratio": 1.0} == found["training", PEER]
+    ours = found["training", "triptych torch"]
+    assert (ours["median"], ours["unit"], ours["ratio"]) == (55.0, "steps/s", 0.5)
+    assert found["update", "triptych torch"]["median"] == pytest.approx(16.0)
+    assert found["update", "triptych torch"]["ratio"] == pytest.approx(2.0)
+    by_hand = found["training, of by hand", "triptych torch"]
+    assert by_hand["median"] == pytest.approx(1.5) and by_hand["ratio"] is None
+    rate = found["rate of matrix multiply", "by hand torch"]
+    assert rate["median"] == pytest.approx(2 * 2.048**3 / 0.1)
+    share = found["update, of the best matrix multiply", PEER]["median"]
+    update = table.update_flops(settings.recipe().network, 32) * 1e-9 / 8e-3
+    assert share == pytest.approx(100 * update / rate["median"])
+    beyond = found["a step beyond its components", PEER]["median"]
+    bound = found["bound of the components", PEER]["median"]
+    assert beyond == pytest.approx((1e3 / 100 + 1e3 / 120) / 2 - 1e3 / bound)
+    assert "training, of by hand" in table.drawn(list(found.values()))
+
+
+def measured(values: table.Values):
+    return table.Measured(values, {}, {})
+
+
+def test_a_system_that_dies_is_named():
+    with (
+        Worker(System("lost", "nowhere:Nothing")) as worker,
+        pytest.raises(WorkerError, match=r"lost ended while asked to prepare[\s\S]*nowhere"),
+    ):
+        worker.ask("prepare")
