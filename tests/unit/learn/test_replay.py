@@ -1,100 +1,96 @@
-"""The replay memory against a naive one that keeps whole observations."""
+"""The replay memory: what it stores, refuses, draws and saves."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from naive_replay import NAMES, NaiveMemory, Stacker, assert_same, play, whole
 
-from triptych.errors import BatchError, CheckpointError
+from triptych.errors import BatchError, CheckpointError, StorageError
+from triptych.learn import stacking
 from triptych.learn.replay import ReplayMemory
-
-NAMES = ("observation", "action", "reward", "next_observation", "terminated")
-
-
-class Stacker:
-    """Makes channels-last observations of random frames, zero padded at an episode's start."""
-
-    def __init__(self, size, channels, stack, dtype, rng):
-        self.shape, self.stack, self.dtype, self.rng = (*size, channels), stack, dtype, rng
-        self.frames = []
-
-    def reset(self):
-        self.frames = [np.zeros(self.shape, self.dtype)] * (self.stack - 1)
-        return self.step()
-
-    def step(self):
-        frame = self.rng.integers(1, 200, self.shape).astype(self.dtype)
-        self.frames = [*self.frames, frame][-self.stack :]
-        return np.concatenate(self.frames, axis=-1)
+from triptych.learn.stacking import interleave
 
 
-class NaiveMemory:
-    def __init__(self, capacity):
-        self.capacity, self.kept, self.last = capacity, [], None
-
-    def begin(self, observation):
-        self.last = observation
-
-    def append(self, action, reward, next_observation, terminated, truncated):
-        self.kept.append((self.last, action, reward, next_observation, terminated))
-        self.kept = self.kept[-self.capacity :]
-        self.last = next_observation
-
-    def transitions(self, indices):
-        rows = [self.kept[i] for i in indices]
-        return {name: np.array([row[k] for row in rows]) for k, name in enumerate(NAMES)}
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "float64"])
+@pytest.mark.parametrize("stack", [1, 2, 4, 5])
+def test_opencv_and_numpy_put_frames_together_alike(stack, dtype):
+    pytest.importorskip("cv2")
+    stream = np.random.default_rng(0)
+    planes = stream.integers(0, 200, (stack, 7, 5, 3, 1)).astype(dtype)
+    ours, theirs = (interleave(planes, 1, use_cv2) for use_cv2 in (True, False))
+    assert ours.dtype == theirs.dtype == planes.dtype
+    np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(ours[2, :, -1], planes[-1, 2].reshape(-1))
 
 
-def assert_same(memory, naive):
-    assert len(memory) == len(naive.kept)
-    if not len(memory):
-        return
-    everything = np.arange(len(memory))
-    ours, theirs = memory.transitions(everything), naive.transitions(everything)
-    assert set(ours) == set(NAMES)
-    for name in NAMES:
-        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+def test_opencv_is_what_is_used(monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    calls = []
+    monkeypatch.setattr(stacking, "_merge", lambda: lambda *of: calls.append(1) or cv2.merge(*of))
+    memory = ReplayMemory(9, (4, 4, 4), 4)
+    play([memory], Stacker((4, 4), 1, 4, np.uint8, np.random.default_rng(0)), [0] * 9)
+    memory.transitions([1, 2])
+    assert len(calls) == 2
 
 
-def play(memories, stacker, endings):
-    """Play one step for each ending: 0 go on, 1 terminated, 2 truncated, 3 left unfinished."""
-    observation = stacker.reset()
-    for memory in memories:
-        memory.begin(observation)
-    for number, ending in enumerate(endings):
-        observation = stacker.step()
-        for memory in memories:
-            memory.append(number % 6, number / 3, observation, ending == 1, ending == 2)
-        if ending:
-            observation = stacker.reset()
-            for memory in memories:
-                memory.begin(observation)
+def test_what_is_final_is_written_once_and_what_changed_is_not_forgotten(tmp_path):
+    memory = ReplayMemory(2000, (2, 2, 2), 2)
+    play([memory], Stacker((2, 2), 1, 2, np.uint8, np.random.default_rng(0)), [0, 0, 1] * 400)
+    snapshot = memory.snapshot()
+    assert list(snapshot["chunks"]) == ["000000000", "000000512"]
+    assert len(snapshot["frames"]) == 1200 - 1024
+    first = whole(snapshot)
+    play([memory], Stacker((2, 2), 1, 2, np.uint8, np.random.default_rng(1)), [0] * 700)
+    again = whole(memory.snapshot())
+    for name in first:
+        if name.startswith("chunks|"):
+            np.testing.assert_array_equal(first[name], again[name])
+    play([memory], Stacker((2, 2), 1, 2, np.uint8, np.random.default_rng(2)), [0] * 500)
+    with pytest.raises(CheckpointError, match="has forgotten transition 0"):
+        snapshot["chunks"]["000000000"]()
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    capacity=st.integers(1, 12),
-    stack=st.sampled_from([1, 2, 3, 4, 8]),
-    channels=st.sampled_from([1, 3]),
-    dtype=st.sampled_from([np.uint8, np.float32]),
-    endings=st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, 3]), max_size=40),
-    more=st.lists(st.sampled_from([0, 0, 0, 1, 2, 3]), max_size=25),
-)
-def test_equals_a_memory_of_whole_observations(capacity, stack, channels, dtype, endings, more):
-    stacker = Stacker((3, 2), channels, stack, dtype, np.random.default_rng(0))
-    shape = (3, 2, channels * stack)
-    memory, naive = ReplayMemory(capacity, shape, stack, dtype), NaiveMemory(capacity)
-    play([memory, naive], stacker, endings)
-    assert_same(memory, naive)
-    restored = ReplayMemory(capacity, shape, stack, dtype)
-    play([restored], Stacker((3, 2), channels, stack, dtype, np.random.default_rng(1)), [0, 1, 0])
-    restored.restore(memory.snapshot())
-    assert_same(restored, naive)
-    play([memory, restored, naive], stacker, more)
-    assert_same(memory, naive)
-    assert_same(restored, naive)
+def test_frames_on_the_disk_have_no_name(tmp_path):
+    memory = ReplayMemory(1000, (10, 10, 1), directory=tmp_path)
+    assert isinstance(memory._frames, np.memmap)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_hold_frames_is_one_sentence(tmp_path):
+    with pytest.raises(StorageError, match=r"cannot keep 0\.1 GB of frames in .*No such file"):
+        ReplayMemory(1_000_000, (10, 10, 1), directory=tmp_path / "none")
+    with pytest.raises(StorageError, match=r"cannot keep .* GB of frames"):
+        ReplayMemory(10**12, (84, 84, 1), directory=tmp_path)
+    with pytest.raises(BatchError, match=r"frames alone take 7,056,000\.0 GB; take a smaller"):
+        ReplayMemory(10**12, (84, 84, 1))
+
+
+def test_lanes_append_in_turn():
+    memory = ReplayMemory(10, (2,), lanes=2)
+    zeros = np.zeros(2, np.uint8)
+    memory.begin(zeros, 0)
+    with pytest.raises(BatchError, match="lane 0 is next, not 1"):
+        memory.append(0, 0.0, zeros, False, False, lane=1)
+    memory.append(0, 0.0, zeros, False, False, lane=0)
+    with pytest.raises(BatchError, match="no episode is running"):
+        memory.append(0, 0.0, zeros, False, False, lane=1)
+    with pytest.raises(BatchError, match="lanes 0 to 1, not 2"):
+        memory.begin(zeros, 2)
+
+
+def test_n_steps_need_as_many_transitions():
+    memory = ReplayMemory(10, (2,), n_step=3, discount=0.9)
+    memory.begin(np.zeros(2, np.uint8))
+    for _ in range(2):
+        memory.append(0, 1.0, np.zeros(2, np.uint8), False, False)
+    with pytest.raises(BatchError, match="holds 2 transitions, of which none has 2 after it"):
+        memory.sample(1, np.random.default_rng(0))
+    memory.append(0, 1.0, np.ones(2, np.uint8), False, False)
+    drawn = memory.sample(4, np.random.default_rng(0))
+    np.testing.assert_allclose(drawn["reward"], 1 + 0.9 + 0.81, rtol=1e-15)
+    np.testing.assert_allclose(drawn["discount"], 0.729, rtol=1e-15)
+    assert drawn["next_observation"].min() == 1
 
 
 def test_a_restored_memory_goes_on_in_the_middle_of_an_episode():
@@ -241,11 +237,15 @@ def test_a_snapshot_that_lacks_a_part_is_refused_and_changes_nothing(name):
         ("action", lambda x: x.astype(np.float64)),
         ("depth", lambda x: x[:, None]),
         ("last_frames", lambda x: x[:-1]),
-        ("ended", lambda x: x + 100),
-        ("ended", lambda x: x[::-1]),
+        ("ended", lambda x: x.astype(np.int64)),
+        ("ended", lambda x: ~x),
         ("length", lambda x: x - 3),
         ("length", lambda x: 10**9),
+        ("next", lambda x: -1),
         ("playing", lambda x: 2),
+        ("pending_depth", lambda x: x[:0]),
+        ("pending_frames", lambda x: x.astype(np.float32)),
+        ("chunks", lambda x: {"000000000": dict}),
         ("frames", lambda x: None),
     ],
 )
