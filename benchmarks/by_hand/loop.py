@@ -12,8 +12,8 @@ from by_hand import Hands
 
 def training_steps(
     env: Any, memory: Any, hands: Hands, algorithm: Any, epsilon: float
-) -> Iterator[None]:
-    """Train for ever, yielding after every step so that the clock can be read.
+) -> Iterator[Any]:
+    """Train for ever, yielding after every step: the loss where there was an update, else None.
 
     Args:
         env: a Gymnasium environment with Discrete actions.
@@ -34,12 +34,12 @@ def training_steps(
             action = hands.act(observation)
         observation, reward, terminated, truncated, _ = env.step(action)
         memory.append(action, float(reward), observation, terminated, truncated)
-        step += 1
+        step, loss = step + 1, None
         if step >= algorithm.learning_starts and step % algorithm.update_every == 0:
-            hands.update(memory.sample(algorithm.batch, rng))
+            loss = hands.update(memory.sample(algorithm.batch, rng))
         if step % algorithm.target_sync == 0:
             hands.sync_target()
         if terminated or truncated:
             observation, _ = env.reset()
             memory.begin(observation)
-        yield
+        yield loss

@@ -8,6 +8,7 @@ command.
 A system is a class with
 
 * ``parameters``: how many numbers its network learns, 1,816,998 for all, or None without one;
+* ``updates``: how many updates its training made so far;
 * ``prepare()``: plays the random steps and compiles, once, before anything is timed;
 * ``run(steps)``: makes so many training steps and returns when all is computed;
 * ``components()``: ``{what: call}``, each call one piece of the work, complete when it returns.

@@ -74,6 +74,7 @@ class CleanRLStyle:
             handle_timeout_termination=False,
         )
         self.parameters = sum(p.numel() for p in self.q_network.parameters())
+        self.updates = 0
         self._steps = self._loop()
 
     def prepare(self) -> None:
@@ -116,6 +117,7 @@ class CleanRLStyle:
             global_step += 1
             if global_step >= random_steps and global_step % self.own.update_every == 0:
                 self._update(self.buffer.sample(self.own.batch))
+                self.updates += 1
             if global_step % self.own.target_sync == 0:
                 self._sync()
             if terminated or truncated:

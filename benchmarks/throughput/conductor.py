@@ -103,7 +103,7 @@ class Measured:
     """What was measured: numbers by round, parameters by system, versions of the packages."""
 
     values: Values
-    parameters: dict[str, int]
+    parameters: dict[str, int | None]
     versions: dict[str, str]
 
 

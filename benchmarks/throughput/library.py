@@ -24,6 +24,10 @@ class Library:
         self._rows = self.training.rows()
         self._observation = np.zeros(recipe.network.shapes["input"], np.uint8)
 
+    @property
+    def updates(self) -> int:
+        return self.learner.updates
+
     def prepare(self) -> None:
         self.run(settings.WARM_UP)
 

@@ -20,7 +20,7 @@ class Native:
     def __init__(self, framework: str) -> None:
         self.module = import_module(f"by_hand.{framework}_by_hand")
         self.hands = self.module.make("space-invaders")
-        self.parameters = self.hands.parameters
+        self.parameters, self.updates = self.hands.parameters, 0
         env = settings.make_env()
         self.memory = setup.make_memory(settings.recipe(), env)
         self._steps = training_steps(
@@ -32,8 +32,8 @@ class Native:
         self.run(settings.WARM_UP)
 
     def run(self, steps: int) -> None:
-        for _ in islice(self._steps, steps):
-            pass
+        for loss in islice(self._steps, steps):
+            self.updates += loss is not None
         self.hands.act(self._observation)
 
     def components(self) -> dict[str, Callable[[], object]]:

@@ -39,6 +39,10 @@ class Peer:
 
     model: Any
 
+    @property
+    def updates(self) -> int:
+        return self.model._n_updates
+
     def prepare(self) -> None:
         # They advise gigabytes of free memory for a full buffer, which is filled no further here.
         warnings.filterwarnings("ignore", message="This system does not have apparently enough")

@@ -41,6 +41,11 @@ def test_operations_of_an_update_of_s4():
     assert table.update_flops(settings.recipe().network, 32) == expected
 
 
+def test_another_network_is_found():
+    assert table.other_networks({"a": 1_816_998, "parts": None}) == {}
+    assert table.other_networks({"a": 1_687_206}) == {"a": 1_687_206}
+
+
 def components(system: str, scale: float = 1.0) -> table.Values:
     seconds = {"emulation": 1e-3, "selection": 2e-3, "append": 1e-4, "sampling": 4e-4}
     seconds |= {"update": 8e-3, "target sync": 1.0}
