@@ -24,6 +24,7 @@ COMMANDS = (
     "verify",
     "compare",
     "evaluate",
+    "plot",
     "watch",
     "report",
     "port",

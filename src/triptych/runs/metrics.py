@@ -135,10 +135,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def _numbers(path: Path, column: str, cells: list[str]) -> np.ndarray:
     if cells and all(re.fullmatch(r"-?\d{1,18}", cell) for cell in cells):
         return np.array([int(cell) for cell in cells], dtype=np.int64)
-    try:
-        return np.array([float(cell or "nan") for cell in cells], dtype=np.float64)
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: column {column!r} holds no number: {error}") from error
+    values = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            values[row] = float(cell or "nan")
+        except ValueError:
+            raise RunError(
+                f"{path} is damaged: line {row + 2}, column {column!r} holds no number: "
+                f"{cell[:40]!r}"
+            ) from None
+    return values
 
 
 def _cell(path: Path, column: str, value: Any) -> str:

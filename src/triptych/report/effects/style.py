@@ -63,15 +63,27 @@ def panels(columns: int = 1, height: float = 3.2, width: float = 7.2) -> tuple[F
     Raises:
         MissingDependency: matplotlib is not installed.
     """
+    figure, axes = table_of_panels(1, columns, height, width, "a factor's picture")
+    return figure, axes[0]
+
+
+def table_of_panels(
+    rows: int, columns: int, height: float, width: float, purpose: str, **share: Any
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure with rows of axes; ``share`` is matplotlib's ``sharex`` and ``sharey``.
+
+    Raises:
+        MissingDependency: matplotlib, which ``purpose`` needs, is not installed.
+    """
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        raise missing("matplotlib", "report", "a factor's picture") from None
+        raise missing("matplotlib", "report", purpose) from None
     with matplotlib.rc_context(_LOOK):
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+        axes = figure.subplots(rows, columns, squeeze=False, **share)
+    return figure, [list(row) for row in axes]
 
 
 def svg(figure: Figure) -> str:
@@ -83,6 +95,16 @@ def svg(figure: Figure) -> str:
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     lines = stream.getvalue().splitlines()
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def png(figure: Figure, dots: int = 150) -> bytes:
+    """Return a figure as PNG, ``dots`` per inch, the same in every run."""
+    import matplotlib
+
+    stream = io.BytesIO()
+    with matplotlib.rc_context(_LOOK):
+        figure.savefig(stream, format="png", dpi=dots, metadata={"Software": None})
+    return stream.getvalue()
 
 
 def label(axes: Axes, x: str, y: str, title: str = "") -> None:
