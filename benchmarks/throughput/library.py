@@ -44,7 +44,7 @@ class Library:
         fruit, fruits = setup.load_recipe("fruit"), fruit_batches()
         small = setup.make_learner(fruit, self.backend, 0)
         return {
-            "selection": lambda: greedy(self.learner, observation),
+            "selection": lambda: greedy(self.learner, observation[None]),
             "update": lambda: float(self.learner.update(next(batches))),
             "target sync": self.learner.sync_target,
             "update (fruit)": lambda: float(small.update(next(fruits))),
