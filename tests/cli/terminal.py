@@ -58,7 +58,12 @@ class Command:
     """A command that runs."""
 
     def __init__(
-        self, words: Sequence[str], folder: Path, file_limit: int | None = None, **environ: str
+        self,
+        words: Sequence[str],
+        folder: Path,
+        file_limit: int | None = None,
+        program: Sequence[str] = ("-m", "triptych"),
+        **environ: str,
     ) -> None:
         def prepare() -> None:
             # A test may be run in the background, where shells switch Ctrl-C off.
@@ -67,7 +72,7 @@ class Command:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "triptych", *words],
+            [sys.executable, *program, *words],
             cwd=folder,
             env={**os.environ, **environ},
             stdout=subprocess.PIPE,
