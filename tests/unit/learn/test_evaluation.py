@@ -92,7 +92,8 @@ def test_exploration_acts_at_random_by_its_own_stream() -> None:
 
 
 def test_random_play_needs_no_learner() -> None:
-    (episode,) = play(None, [Corridor(3000)], held_out(0, 1), 1.0)
+    episode, other = play(None, [Corridor(3000)], held_out(0, 2), 1.0)
+    assert episode.actions != other.actions
     counts = [episode.actions.count(action) for action in range(3)]
     assert counts == pytest.approx([1000] * 3, abs=100)
 
