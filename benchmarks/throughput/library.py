@@ -9,7 +9,6 @@ import numpy as np
 
 from throughput import settings
 from triptych.engines import setup
-from triptych.learn.dqn import greedy
 from triptych.parity.subject import of_recipe
 
 
@@ -44,7 +43,7 @@ class Library:
         fruit, fruits = setup.load_recipe("fruit"), fruit_batches()
         small = setup.make_learner(fruit, self.backend, 0)
         return {
-            "selection": lambda: greedy(self.learner, observation[None]),
+            "selection": lambda: int(np.argmax(self.learner.outputs(observation[None])[0])),
             "update": lambda: float(self.learner.update(next(batches))),
             "target sync": self.learner.sync_target,
             "update (fruit)": lambda: float(small.update(next(fruits))),
