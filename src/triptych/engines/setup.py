@@ -20,6 +20,8 @@ from triptych.errors import RecipeError, RunError
 from triptych.learn import objectives
 from triptych.learn.dqn import DQNAgent
 from triptych.learn.fitting import Fitting
+from triptych.learn.game import Game
+from triptych.learn.prioritised import PrioritisedMemory
 from triptych.learn.replay import ReplayMemory
 from triptych.learn.training import Training
 from triptych.runs import checkpoints, trees
@@ -41,17 +43,25 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         RecipeError: it is unknown, unreadable, or holds mistakes; all are named.
     """
-    return _judgeable(shelf.load_recipe(name, overrides, check_task=task_problems))
+    return _judgeable(shelf.load_recipe(name, overrides, task_problems, count_actions))
 
 
 def reparse(name: str, data: Mapping[str, Any]) -> Recipe:
     """Return the recipe of plain data, such as a run folder keeps; raises ``RecipeError``."""
-    return _judgeable(parse_recipe(name, data, check_task=task_problems))
+    return _judgeable(parse_recipe(name, data, task_problems, count_actions))
 
 
 def task_problems(task: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each mistake in a task, on an environment or a dataset."""
     return data.problems(task) if "dataset" in task else envs.problems(task)
+
+
+def count_actions(task: Mapping[str, Any]) -> int | None:
+    """Return how many actions a task has, which a recipe's network says as ``{task.actions}``;
+    None where the task is wrong, which :func:`task_problems` tells."""
+    if "dataset" in task:
+        raise RecipeError("a dataset has no actions: write the number of outputs into the network")
+    return None if task_problems(task) else envs.action_count(task)
 
 
 def _judgeable(recipe: Recipe) -> Recipe:
@@ -210,17 +220,22 @@ def make_memory(recipe: Recipe, env: Any, scratch: Path | None = None) -> Replay
     Frames that the recipe keeps on the disk lie in the folder ``scratch``, or the system's
     temporary one.
     """
-    assert isinstance(recipe.algorithm, DQN)
-    space = env.observation_space
-    stack = envs.stack(recipe.task)
-    on_disk = recipe.algorithm.replay_storage == "disk"
-    return ReplayMemory(
-        recipe.algorithm.replay,
-        space.shape,
-        stack,
-        np.dtype(space.dtype),
-        directory=(scratch or tempfile.gettempdir()) if on_disk else None,
-    )
+    own, space = recipe.algorithm, env.observation_space
+    assert isinstance(own, DQN)
+    options: dict[str, Any] = {
+        "capacity": own.replay,
+        "observation_shape": space.shape,
+        "stack": envs.stack(recipe.task),
+        "dtype": np.dtype(space.dtype),
+        "lanes": own.games,
+        "n_step": own.n_step,
+        "discount": own.discount,
+        "directory": (scratch or tempfile.gettempdir()) if own.replay_storage == "disk" else None,
+    }
+    if own.prioritised is None:
+        return ReplayMemory(**options)
+    chance = own.prioritised
+    return PrioritisedMemory(**options, alpha=chance.alpha, epsilon=chance.epsilon)
 
 
 def make_training(
@@ -233,18 +248,20 @@ def make_training(
     """Return a training at its beginning; ``scratch`` as in :func:`make_memory`."""
     if not isinstance(recipe.algorithm, DQN):
         return make_fitting(recipe, learner, seed, budget)
-    env = make_env(recipe)
+    games = make_games(recipe, seed)
+    env = games[0].env
     memory = make_memory(recipe, env, scratch)
-    agent = DQNAgent(recipe.algorithm, learner, memory, int(env.action_space.n), seed)
-    return Training(
-        agent,
-        env,
-        budget or recipe.budget,
-        recipe.logging,
-        integer_seed(seed, "environment"),
-        envs.snapshot,
-        envs.restore,
-    )
+    agent = DQNAgent(recipe.algorithm, learner, memory, int(env.action_space.n), seed)  # type: ignore[attr-defined]
+    chosen = budget or recipe.budget
+    return Training(agent, games, chosen, recipe.logging, envs.snapshot, envs.restore)
+
+
+def make_games(recipe: Recipe, seed: int) -> list[Game]:
+    """Return the games that are played side by side, each with a stream of its own:
+    ``environment``, ``environment/1``, ``environment/2``, ..."""
+    assert isinstance(recipe.algorithm, DQN)
+    streams = ["environment", *(f"environment/{k}" for k in range(1, recipe.algorithm.games))]
+    return [Game(make_env(recipe), integer_seed(seed, stream)) for stream in streams]
 
 
 def make_fitting(

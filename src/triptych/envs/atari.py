@@ -7,6 +7,7 @@ The chain, from the emulator outwards (source: Mnih et al. 2015, as restated by 
 2. 1 to ``noop_max`` no-ops at a game's start (none if 0), each action held for ``frame_skip``
    frames, the pixelwise maximum of the last two, grey, resized by area to ``screen`` x ``screen``;
 3. ``life_loss``: a lost life terminates an episode, the game goes on in the next;
+   ``info["game_over"]`` tells the two ends apart;
 4. ``fire_on_reset``: an episode starts with one action FIRE, where the game has it;
 5. ``reward_clipping``: a reward becomes its sign, what the game gave is ``info["score"]``;
 6. the last ``stack`` screens as channels, the oldest first, zeros before an episode's start.
@@ -17,8 +18,16 @@ ale_py and cv2 are imported only when a game is made. Which environments exist i
 
 from __future__ import annotations
 
+import csv
+import os
+import re
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from functools import cache
 from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -46,6 +55,49 @@ OPTIONS: dict[str, Option] = {
 
 EVALUATION: dict[str, bool] = {"life_loss": False, "reward_clipping": False}
 """What makes a game a whole one with the scores that people compare."""
+
+_ID = re.compile(r"ALE/(\w+)-v5")
+
+
+@cache
+def games() -> dict[str, int]:
+    """Return how many actions do something in each game, by its name, such as ``SpaceInvaders``.
+
+    So that recipes can be read where the emulator is not installed; those of ale_py 0.12.
+    """
+    text = (files("triptych.envs") / "atari_games.csv").read_text(encoding="utf-8")
+    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    return {row["game"]: int(row["actions"]) for row in rows}
+
+
+def ids() -> list[str]:
+    """Return the ids of all games that are known without the emulator."""
+    return [f"ALE/{game}-v5" for game in games()]
+
+
+def problem(environment: str) -> str | None:
+    """Return a sentence where there is no such game, neither here nor in a newer emulator."""
+    if environment in ids() or _in_emulator(environment):
+        return None
+    return (
+        f"there is no environment {environment!r}{did_you_mean(environment, ids())}; "
+        f"Atari games are named like 'ALE/SpaceInvaders-v5'"
+    )
+
+
+def _in_emulator(environment: str) -> bool:
+    try:
+        import_module("ale_py")
+    except ImportError:
+        return False
+    return environment in gymnasium.registry
+
+
+def action_count(environment: str, options: Mapping[str, Any]) -> int | None:
+    """Return the number of a game's actions; None where only the emulator knows."""
+    game = _ID.fullmatch(environment)
+    return 18 if options["full_action_space"] else games().get(game[1]) if game else None
+
 
 Step = tuple[np.ndarray, Any, bool, bool, dict[str, Any]]
 
@@ -90,14 +142,34 @@ def _emulator(
 ) -> gymnasium.Env[Any, Any]:
     _need("cv2", environment)
     ale = _need("ale_py", environment)
-    games = [name for name in gymnasium.registry if name.startswith("ALE/")]
-    if environment not in games:
+    if environment not in gymnasium.registry:
         raise TaskError(
-            f"there is no environment {environment!r}{did_you_mean(environment, games)}; "
-            f"Atari games are named like 'ALE/SpaceInvaders-v5'"
+            f"there is no environment {environment!r} in ale_py "
+            f"{ale.__version__}{did_you_mean(environment, ids())}"
         )
     # Otherwise the emulator prints its version to the terminal of every process.
     ale.ALEInterface.setLoggerMode(ale.LoggerMode.Error)
+    try:
+        # Where it looks for ROMs is printed too, which is no part of a command's answer.
+        with redirect_stdout(sys.stderr):
+            return _made(environment, options, render_mode)
+    except OSError as error:
+        raise _no_rom(environment, Path(ale.__file__).parent / "roms", error) from error
+
+
+def _no_rom(environment: str, own: Path, error: OSError) -> TaskError:
+    name = f"{gymnasium.registry[environment].kwargs['game']}.bin"
+    folder = os.environ.get("ALE_ROMS_DIR") or own
+    state = "damaged" if "hash" in str(error) else "missing"
+    return TaskError(
+        f"the ROM of {environment!r}, {name}, is {state} in {folder}; set ALE_ROMS_DIR to a folder "
+        "that holds it, or bring it back with: pip install --force-reinstall --no-deps ale-py"
+    )
+
+
+def _made(
+    environment: str, options: Mapping[str, Any], render_mode: str | None
+) -> gymnasium.Env[Any, Any]:
     return gymnasium.make(
         environment,
         max_episode_steps=None,
@@ -128,6 +200,9 @@ class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
     ``reset`` starts a new game only if the game is over, the last episode did not end by a lost
     life, or a seed is given; otherwise it plays one no-op, whose reward nobody receives.
+
+    ``info["game_over"]`` says after a step whether the whole game ended, and after a reset whether
+    the no-op ended the game that was to go on.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -140,22 +215,22 @@ class LifeLoss(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode: the next life of a game, or a new game."""
-        over = seed is not None or not self.goes_on
-        if not over:
+        fresh, over = seed is not None or not self.goes_on, False
+        if not fresh:
             observation, _, terminated, truncated, info = self.env.step(0)
             over = terminated or truncated
-        if over:
+        if fresh or over:
             observation, info = self.env.reset(seed=seed, options=options)
         self.lives, self.goes_on = info["lives"], False
-        return observation, info
+        return observation, info | {"game_over": over}
 
     def step(self, action: Any) -> Step:
         """Step, and call a lost life ``terminated``."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        lost = info["lives"] < self.lives
-        self.goes_on = lost and not (terminated or truncated)
-        self.lives = info["lives"]
-        return observation, float(reward), terminated or lost, truncated, info
+        lost, over = info["lives"] < self.lives, terminated or truncated
+        self.goes_on, self.lives = lost and not over, info["lives"]
+        told = info | {"game_over": over}
+        return observation, float(reward), terminated or lost, truncated, told
 
 
 class FireOnReset(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -174,10 +249,13 @@ class FireOnReset(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         observation, info = self.env.reset(seed=seed, options=options)
         if self.fire is None:
             return observation, info
+        over = info.get("game_over", False)
         observation, _, terminated, truncated, info = self.env.step(self.fire)
+        over = over or info.get("game_over", False)
         if terminated or truncated:
             observation, info = self.env.reset(seed=None, options=options)
-        return observation, info
+            over = over or info.get("game_over", False)
+        return observation, info | {"game_over": over}
 
 
 class ClipReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -190,7 +268,7 @@ class ClipReward(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     def step(self, action: Any) -> Step:
         """Step, and return the sign of the reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        clipped = float(np.sign(reward))
+        clipped = float(np.sign(float(reward)))
         return observation, clipped, terminated, truncated, info | {"score": float(reward)}
 
 

@@ -8,8 +8,10 @@ do does not belong here.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +19,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from triptych.envs import atari, fruit
+from triptych.envs import atari, fruit, minatar
 from triptych.envs.fruit_vector import FruitVectorEnv
 from triptych.envs.options import Option, unknown_names, wrong_values
 from triptych.errors import TaskError, did_you_mean
@@ -34,11 +36,16 @@ class Family:
         options: a table of the options.
         build: makes one from its id, a value for every option and a render mode.
         evaluation: options that help learning only, with the values by which an agent is judged.
+        problem: given an id, a sentence where there is no such environment.
+        action_count: given an id and a value for every option, how many actions there are; None
+            where it must be made to know.
     """
 
     options: Mapping[str, Option]
     build: Callable[[str, Mapping[str, Any], str | None], Env]
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    problem: Callable[[str], str | None] = lambda environment: None
+    action_count: Callable[[str, Mapping[str, Any]], int | None] = lambda environment, given: None
 
 
 def _gymnasium(environment: str, given: Mapping[str, Any], render_mode: str | None) -> Env:
@@ -54,7 +61,10 @@ def _gymnasium(environment: str, given: Mapping[str, Any], render_mode: str | No
 
 _FAMILIES: dict[str, Family] = {
     "triptych/Fruit-v0": Family(fruit.OPTIONS, _gymnasium),
-    "ALE/*": Family(atari.OPTIONS, atari.build, atari.EVALUATION),
+    "ALE/*": Family(
+        atari.OPTIONS, atari.build, atari.EVALUATION, atari.problem, atari.action_count
+    ),
+    "MinAtar/*": Family(minatar.OPTIONS, minatar.build, problem=minatar.problem),
 }
 
 
@@ -79,8 +89,7 @@ def options(environment: str) -> dict[str, Any]:
 def problems(task: Mapping[str, Any]) -> list[str]:
     """Return one sentence for each mistake in a task; none if it is right.
 
-    Neither ale_py nor cv2 is imported, so that whether an Atari game exists is seen by
-    :func:`make` only.
+    No emulator is imported for a game that is known.
     """
     environment, given = task.get("environment"), _given(task)
     if not isinstance(environment, str):
@@ -91,8 +100,10 @@ def problems(task: Mapping[str, Any]) -> list[str]:
         return [str(error)]
     if _takes_anything(environment):
         return []
-    family = _family(environment)
-    wrong = wrong_values(environment, given, family.options) if family else []
+    wrong = []
+    if family := _family(environment):
+        unknown = family.problem(environment)
+        wrong = [unknown] if unknown else wrong_values(environment, given, family.options)
     return unknown_names(environment, given, known) + wrong
 
 
@@ -161,7 +172,11 @@ def observation_shape(task: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def action_count(task: Mapping[str, Any]) -> int:
-    """Return the number of the task's actions; makes the environment once."""
+    """Return the number of the task's actions; makes the environment once if it must."""
+    family, full = _family(task["environment"]), complete(task)
+    known = family.action_count(task["environment"], full) if family else None
+    if known is not None:
+        return known
     env = make(task)
     env.close()
     return int(env.action_space.n)  # type: ignore[attr-defined]
@@ -183,11 +198,23 @@ def _family(environment: str) -> Family | None:
 def _spec(environment: str) -> EnvSpec:
     if environment in gymnasium.registry:
         return gymnasium.registry[environment]
-    known = [*gymnasium.registry, "ALE/SpaceInvaders-v5"]
     raise TaskError(
-        f"there is no environment {environment!r}{did_you_mean(environment, known)}; "
+        f"there is no environment {environment!r}{_nearest(environment)}; "
         f"give an id that Gymnasium knows, with its version, such as 'triptych/Fruit-v0'"
     )
+
+
+def _nearest(environment: str) -> str:
+    """Return a hint at the nearest id: by its whole text, or by the game's name alone."""
+    known = [*gymnasium.registry, *minatar.ids(), *atari.ids()]
+    by_name = {_name(one): one for one in known}
+    close = get_close_matches(_name(environment), by_name, n=1, cutoff=0.75)
+    return f" (did you mean {by_name[close[0]]!r}?)" if close else did_you_mean(environment, known)
+
+
+def _name(environment: str) -> str:
+    """Return ``spaceinvaders`` for ``ALE/SpaceInvaders-v5``."""
+    return re.sub(r"^.*/|-v\d+$", "", environment).lower()
 
 
 def _parameters(spec: EnvSpec) -> dict[str, inspect.Parameter]:

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from triptych.envs import atari
+from triptych.envs.minatar import MinAtarEnv
 from triptych.errors import CheckpointError, TaskError
 from triptych.spec import randomness
 
@@ -92,6 +93,8 @@ def _layers(env: Any) -> Iterator[Any]:
 def _made(layer: Any) -> str:
     """Return what tells two layers apart: class, arguments and spaces, but not how they render."""
     spec = getattr(layer, "spec", None)
+    if isinstance(layer, MinAtarEnv):
+        return f"MinAtarEnv {layer.made}"
     arguments = getattr(layer, "_saved_kwargs", spec.kwargs if spec else {})
     fixed = {name: value for name, value in arguments.items() if name != "render_mode"}
     spaces = f"{layer.observation_space} {layer.action_space}"
@@ -103,7 +106,7 @@ def _is_emulator(layer: Any) -> bool:
 
 
 def _state_names(layer: Any) -> list[str]:
-    if _is_emulator(layer):
+    if _is_emulator(layer) or isinstance(layer, MinAtarEnv):
         return [name for name in ("_np_random", "_np_random_seed") if name in vars(layer)]
     return [
         name
@@ -124,12 +127,16 @@ def _save(layer: Any) -> dict[str, Any]:
             ) from error
     if _is_emulator(layer):
         state["emulator"] = atari.save_emulator(layer)
+    if isinstance(layer, MinAtarEnv):
+        state["minatar"] = _encode(layer.save())
     return state
 
 
 def _load(layer: Any, state: dict[str, Any]) -> None:
     if _is_emulator(layer):
         atari.load_emulator(layer, state.pop("emulator", np.empty(0, dtype=np.uint8)))
+    if isinstance(layer, MinAtarEnv):
+        layer.load(state.pop("minatar"))
     for name in _state_names(layer):
         if name not in state:
             delattr(layer, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from triptych.backends.protocol import Learner
+from triptych.learn.prioritised import PrioritisedMemory
 from triptych.learn.replay import ReplayMemory
 from triptych.spec.randomness import generator, get_state, set_state
 from triptych.spec.recipe import DQN
@@ -40,46 +41,57 @@ class DQNAgent:
     @property
     def epsilon(self) -> float:
         """The probability of a random action at this step."""
-        if self.steps < self.algorithm.random_steps:
+        return self.epsilon_at(self.steps)
+
+    def epsilon_at(self, step: int) -> float:
+        """The probability of a random action at a step, counted from 0."""
+        if step < self.algorithm.random_steps:
             return 1.0
-        return self.algorithm.exploration.value(self.steps)
+        return self.algorithm.exploration.value(step)
 
-    def begin(self, observation: np.ndarray) -> None:
-        """Start an episode."""
-        self.memory.begin(observation)
+    def act(self, observations: Sequence[np.ndarray]) -> list[int]:
+        """Return an action for each game: with probability epsilon a random one, else the best by
+        the network, which looks at all observations at once.
 
-    def act(self, observation: np.ndarray) -> int:
-        """Return a random action with probability epsilon, else the best one by the network.
-
-        One uniform number is drawn at every step, and one integer for a random action, so that the
-        stream does not depend on the network.
+        One uniform number is drawn at every step, and one integer for a random action, in the order
+        of the games, so that the stream does not depend on the network.
         """
-        if self._explore.random() < self.epsilon:
-            return int(self._explore.integers(self.actions))
-        return greedy(self.learner, observation)
+        drawn = [self._draw(game) for game in range(len(observations))]
+        if None not in drawn:
+            return [action for action in drawn if action is not None]
+        best = greedy(self.learner, np.stack(observations))
+        pairs = zip(drawn, best, strict=True)
+        return [chosen if action is None else action for action, chosen in pairs]
 
-    def learn_from(
-        self,
-        action: int,
-        reward: float,
-        next_observation: np.ndarray,
-        terminated: bool,
-        truncated: bool,
-    ) -> Any | None:
-        """Remember a step; learn and copy the target network where they are due.
+    def _draw(self, game: int) -> int | None:
+        if self._explore.random() < self.epsilon_at(self.steps + game):
+            return int(self._explore.integers(self.actions))
+        return None
+
+    def learn(self) -> Any | None:
+        """Count a step that was remembered; learn and copy the target network where they are due.
 
         Returns:
             The loss where an update was made (something ``float()`` reads), else None.
         """
-        self.memory.append(action, reward, next_observation, terminated, truncated)
         self.steps += 1
         loss = None
         own = self.algorithm
-        ready = self.steps >= max(own.learning_starts, own.batch)
-        if ready and self.steps % own.update_every == 0:
-            loss = self.learner.update(self.memory.sample(own.batch, self._replay))
+        if self.steps >= own.first_update and self.steps % own.update_every == 0:
+            loss = self._update()
         if own.target_sync is not None and self.steps % own.target_sync == 0:
             self.learner.sync_target()
+        return loss
+
+    def _update(self) -> Any:
+        own, memory = self.algorithm, self.memory
+        if own.prioritised is None:
+            return self.learner.update(memory.sample(own.batch, self._replay))
+        assert isinstance(memory, PrioritisedMemory)
+        batch = memory.sample(own.batch, self._replay, own.prioritised.beta.value(self.steps))
+        index = batch.pop("index")
+        loss = self.learner.update(batch)
+        memory.set_priorities(index, np.asarray(self.learner.reported["error"]))
         return loss
 
     def state(self) -> dict[str, Any]:
@@ -101,6 +113,7 @@ class DQNAgent:
         self.learner.restore(state["learner"])
 
 
-def greedy(learner: Learner, observation: np.ndarray) -> int:
-    """Return the action with the largest output, the first of equals."""
-    return int(np.argmax(learner.outputs(observation[None])[0]))
+def greedy(learner: Learner, observations: np.ndarray) -> list[int]:
+    """Return for each observation the action with the largest output, the first of equals."""
+    best: list[int] = np.argmax(learner.outputs(observations), axis=1).tolist()
+    return best

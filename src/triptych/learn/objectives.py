@@ -47,17 +47,19 @@ class QLearning:
     """The temporal-difference error of Q-learning under a squared or a Huber loss.
 
     target = reward + discount * (1 - terminated) * value(next observation); a truncated episode
-    goes on in its value. The value is the largest of the target network's (or, without one, the
+    goes on in its value. With ``n_step`` n > 1 the reward is that of n steps, and the discount is
+    each transition's own. The value is the largest of the target network's (or, without one, the
     online network's own) outputs; with ``double`` it is the target network's output for the action
     that the online network prefers. No gradient flows through the target.
     Source: Mnih et al. 2015; van Hasselt et al. 2016.
 
-    Batch: observation, action (int), reward, next_observation, terminated (bool).
+    Batch: observation, action (int), reward, next_observation, terminated (bool); with several
+    steps ``discount``.
     """
 
     def __init__(self, objective: TDSquared | TDHuber, algorithm: DQN) -> None:
         self.objective, self.discount = objective, algorithm.discount
-        self.double = algorithm.double
+        self.double, self.n_step = algorithm.double, algorithm.n_step
         later = "target" if algorithm.target_sync is not None else "online"
         self.evaluations: tuple[Evaluation, ...] = (
             Evaluation("q"),
@@ -76,19 +78,27 @@ class QLearning:
             | {
                 "discount": self.discount,
                 "double": self.double,
+                "n_step": self.n_step,
+                "weighted": isinstance(self, PrioritisedQLearning),
                 "passes": passes,
             }
         )
 
     def loss(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """Return the loss of a batch of transitions."""
-        chosen = take(xp, outputs["q"], batch["action"])
-        target = xp.stop_gradient(self.target(xp, outputs, batch))
+        return reduce(xp, self.losses(xp, outputs, batch), self.objective.reduction)
+
+    def losses(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return the loss of each transition, (batch,)."""
+        error = self.errors(xp, outputs, batch)
         if isinstance(self.objective, TDHuber):
-            values = huber(xp, chosen - target, self.objective.delta)
-        else:
-            values = squared(xp, chosen - target, self.objective.factor)
-        return reduce(xp, values, self.objective.reduction)
+            return huber(xp, error, self.objective.delta)
+        return squared(xp, error, self.objective.factor)
+
+    def errors(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return how far each chosen output is above its target, (batch,)."""
+        chosen = take(xp, outputs["q"], batch["action"])
+        return chosen - xp.stop_gradient(self.target(xp, outputs, batch))
 
     def target(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """Return what each chosen output should have been, (batch,)."""
@@ -98,7 +108,26 @@ class QLearning:
         else:
             value = xp.max(later, axis=1)
         goes_on = 1.0 - xp.astype(batch["terminated"], like=later)
-        return batch["reward"] + self.discount * goes_on * value
+        discount = batch["discount"] if self.n_step > 1 else self.discount
+        return batch["reward"] + discount * goes_on * value
+
+
+class PrioritisedQLearning(QLearning):
+    """Q-learning from transitions that were not drawn evenly (Schaul et al. 2016).
+
+    Each transition's loss is multiplied by its weight before the mean or sum, and its error is
+    reported, from which its priority is made. Batch: as of ``QLearning``, and ``weight``.
+    """
+
+    def losses(self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
+        """Return the weighted loss of each transition, (batch,)."""
+        return batch["weight"] * super().losses(xp, outputs, batch)
+
+    def reports(
+        self, xp: Namespace, outputs: Mapping[str, Any], batch: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return ``error``, (batch,)."""
+        return {"error": self.errors(xp, outputs, batch)}
 
 
 class Supervised:
@@ -194,7 +223,8 @@ def build(
         network: needed by an objective that names nodes or arrays.
     """
     if isinstance(objective, (TDSquared, TDHuber)) and isinstance(algorithm, DQN):
-        return QLearning(objective, algorithm)
+        kind = QLearning if algorithm.prioritised is None else PrioritisedQLearning
+        return kind(objective, algorithm)
     if isinstance(objective, (SquaredError, CrossEntropy)):
         return Supervised(objective)
     if isinstance(objective, SparseAutoencoder) and network is not None:

@@ -1,57 +1,58 @@
-"""The training loop: an agent in an environment, step by step, to be stopped and resumed anywhere.
+"""The training loop: an agent in its games, step by step, to be stopped and resumed anywhere.
 
-It knows no files and no clock: rows of metrics are handed to the caller, who may write them.
+It knows no files and no clock: rows of metrics are handed to the caller, who may write them. What
+goes on within one game is in ``game.py``.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from triptych.backends.protocol import Learner
 from triptych.learn.dqn import DQNAgent
+from triptych.learn.game import Game, Restore, Snapshot
 from triptych.spec.recipe import Budget, Logging
 
 COLUMNS = ("episode", "frame", "running_reward", "max_reward", "epsilon", "loss")
-"""The columns of metrics.csv: ``frame`` counts agent steps, ``running_reward`` is the mean return
-of the last ``window`` episodes in the game's own score, ``max_reward`` the best return so far, ``loss`` the mean over the
-updates since the row before (NaN where there was none)."""
+"""The columns of metrics.csv: ``episode`` counts whole games, however many lives they have,
+``frame`` agent steps; ``running_reward`` is the mean score of the last ``window`` games in the
+game's own points, ``max_reward`` the best score so far, ``loss`` the mean over the updates since
+the row before (NaN where there was none)."""
 
 
 class Training:
-    """An agent learning in an environment until its budget is spent.
+    """An agent learning in one game, or in several side by side, until its budget is spent.
+
+    Every game makes one step in turn, all of which are remembered before an update is made that
+    fell due among them.
 
     Args:
         agent: who acts and learns.
-        env: a Gymnasium environment; it is seeded once, at the first reset.
+        games: one or more of the same task.
         budget: when to stop.
         logging: how often a row is made.
-        env_seed: the integer given to the first reset.
-        snapshot, restore: how the environment's exact state is taken and put back.
+        snapshot, restore: how an environment's exact state is taken and put back.
     """
 
     def __init__(
         self,
         agent: DQNAgent,
-        env: gymnasium.Env[Any, Any],
+        games: Sequence[Game],
         budget: Budget,
         logging: Logging,
-        env_seed: int,
-        snapshot: Callable[[Any], dict[str, Any]] | None = None,
-        restore: Callable[[Any, Mapping[str, Any]], None] | None = None,
+        snapshot: Snapshot | None = None,
+        restore: Restore | None = None,
     ) -> None:
-        self.agent, self.env, self.budget, self.logging = agent, env, budget, logging
-        self.env_seed, self._snapshot, self._restore = env_seed, snapshot, restore
+        self.agent, self.games, self.budget, self.logging = agent, games, budget, logging
+        self._snapshot, self._restore = snapshot, restore
         self.episodes = 0
-        self.episode_return = 0.0
         self.best = -np.inf
         self.recent: deque[float] = deque(maxlen=logging.window)
         self.losses: list[Any] = []
-        self.observation: np.ndarray | None = None
         self.trace: list[tuple[int, Any]] | None = None
         """Set to a list to keep (action, loss or None) of every step."""
 
@@ -70,8 +71,9 @@ class Training:
         return self.agent.learner
 
     def close(self) -> None:
-        """Close the environment."""
-        self.env.close()
+        """Close the environments."""
+        for game in self.games:
+            game.env.close()
 
     @property
     def finished(self) -> bool:
@@ -84,43 +86,53 @@ class Training:
     def progress(self) -> tuple[int, int, str]:
         """Return (how far, of how much, the unit) for a progress bar."""
         if self.budget.episodes is not None:
-            return self.episodes, self.budget.episodes, "episode"
+            # Several games may end at once.
+            return min(self.episodes, self.budget.episodes), self.budget.episodes, "episode"
         return self.agent.steps, self.budget.steps or 0, "step"
 
     def rows(self) -> Iterator[dict[str, float] | None]:
-        """Make steps until the budget is spent; yield after each, a row where one is due."""
+        """Make steps until the budget is spent, one in each game at a time; yield after these, and
+        yield a row where one is due."""
+        every = self.logging.episodes
         while not self.finished:
-            ended = self._step()
-            due = ended and self.episodes % self.logging.episodes == 0
+            before = self.episodes
+            self._step()
+            due = self.episodes // every > before // every
             # A budget of steps ends in the middle of an episode, which deserves its row too.
             yield self._row() if due or self.finished else None
 
-    def _step(self) -> bool:
-        """Make one step; return whether an episode ended."""
-        if self.observation is None:
-            first = self.agent.steps == 0 and self.episodes == 0
-            self.observation, _ = self.env.reset(seed=self.env_seed if first else None)
-            self.agent.begin(self.observation)
-            self.episode_return = 0.0
-        action = self.agent.act(self.observation)
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        loss = self.agent.learn_from(action, float(reward), observation, terminated, truncated)
-        if loss is not None:
-            self.losses.append(loss)
-        if self.trace is not None:
-            self.trace.append((action, loss))
-        self.episode_return += float(info.get("score", reward))
-        self.observation = observation
-        if terminated or truncated:
-            self._end_episode()
-            return True
-        return False
+    def _step(self) -> None:
+        """Make one step in each game."""
+        actions = self.agent.act([self._look(lane) for lane in range(len(self.games))])
+        for lane, action in enumerate(actions):
+            step = self.games[lane].step(action)
+            self.agent.memory.append(
+                action, step.reward, step.observation, step.terminated, step.truncated, lane
+            )
+            self._count(step.score)
+        for action in actions:
+            loss = self.agent.learn()
+            if loss is not None:
+                self.losses.append(loss)
+            if self.trace is not None:
+                self.trace.append((action, loss))
 
-    def _end_episode(self) -> None:
-        self.episodes += 1
-        self.recent.append(self.episode_return)
-        self.best = max(self.best, self.episode_return)
-        self.observation = None
+    def _look(self, lane: int) -> np.ndarray:
+        """Return what a game shows, after starting an episode where none is running."""
+        game = self.games[lane]
+        if game.observation is not None:
+            return game.observation
+        observation, score = game.begin()
+        self.agent.memory.begin(observation, lane)
+        self._count(score)
+        return observation
+
+    def _count(self, score: float | None) -> None:
+        """Count a game that ended with a score."""
+        if score is not None:
+            self.episodes += 1
+            self.recent.append(score)
+            self.best = max(self.best, score)
 
     def _row(self) -> dict[str, float]:
         losses = [float(loss) for loss in self.losses]
@@ -138,14 +150,13 @@ class Training:
         """Return everything needed to go on exactly, between two steps."""
         assert self._snapshot is not None
         self.losses = [float(loss) for loss in self.losses]
+        games = {str(lane): game.state(self._snapshot) for lane, game in enumerate(self.games)}
         return {
             "episodes": self.episodes,
-            "episode_return": self.episode_return,
             "best": float(self.best),
             "recent": list(self.recent),
             "losses": self.losses,
-            "observation": self.observation,
-            "environment": self._snapshot(self.env),
+            "games": games,
             "agent": self.agent.state(),
         }
 
@@ -153,11 +164,10 @@ class Training:
         """Put a state from :meth:`state` back."""
         assert self._restore is not None
         self.episodes = int(state["episodes"])
-        self.episode_return = float(state["episode_return"])
         self.best = float(state["best"])
         self.recent.clear()
         self.recent.extend(state["recent"])
         self.losses = list(state["losses"])
-        self._restore(self.env, state["environment"])
-        self.observation = state["observation"]
+        for lane, game in enumerate(self.games):
+            game.restore(state["games"][str(lane)], self._restore)
         self.agent.restore(state["agent"])

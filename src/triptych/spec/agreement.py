@@ -54,6 +54,8 @@ def of_parts(parts: Mapping[str, Any]) -> list[str]:
     if algorithm is not None:
         found += [s for name, own in parts["budgets"].items() for s in _of_budget(name, own, parts)]
         found += _of_metric(parts)
+    if isinstance(algorithm, DQN):
+        found += _of_games(algorithm, parts)
     if isinstance(parts["objective"], SparseAutoencoder) and isinstance(algorithm, Fit):
         found += _of_sparsity(parts["objective"], algorithm, parts["network"])
     if parts["optimizer"] is not None and parts["optimizer"].searches:
@@ -79,6 +81,23 @@ def _of_budget(name: str, budget: Any, parts: Mapping[str, Any]) -> list[str]:
         return []
     unit = "epochs alone" if fit else "episodes or steps"
     return [f"budgets.{name}: algorithm {parts['algorithm'].name!r} counts {unit}; give those"]
+
+
+def _of_games(algorithm: DQN, parts: Mapping[str, Any]) -> list[str]:
+    """Games played side by side make their steps together: whatever is due at a step must not fall
+    between them."""
+    games = algorithm.games
+    counts = {f"budgets.{name}.steps": own.steps for name, own in parts["budgets"].items()}
+    if parts["verify"] is not None:
+        counts["verify.free_steps"] = parts["verify"].free_steps
+    if parts["logging"] is not None:
+        counts["logging.checkpoint"] = parts["logging"].checkpoint
+    return [
+        f"algorithm.games: {games} games side by side make {games} steps at a time, which "
+        f"{where} {count} is no multiple of; change one of them"
+        for where, count in counts.items()
+        if count is not None and count % games
+    ]
 
 
 def _of_metric(parts: Mapping[str, Any]) -> list[str]:

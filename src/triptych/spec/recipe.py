@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triptych.errors import NetworkError, RecipeError, did_you_mean
+from triptych.errors import NetworkError, RecipeError, TriptychError, did_you_mean
 from triptych.spec import agreement
 from triptych.spec.algorithms import ALGORITHMS, DQN, Fit
 from triptych.spec.fields import brief, build, build_named, hint, option, place
@@ -134,18 +134,28 @@ class Recipe:
 CheckTask = Callable[[Mapping[str, Any]], list[str]]
 """Given a task, returns a sentence for each mistake in it."""
 
+CountActions = Callable[[Mapping[str, Any]], int | None]
+"""Given a task, returns how many actions it has; None where its mistakes are told elsewhere."""
+
 _REQUIRED = ("task", "network", "algorithm", "objective", "optimizer", "budgets")
 _PARTS = ("about", *_REQUIRED, "initial", "outcome", "verify", "logging")
 _REFERENCE = re.compile(r"\{(\w+(?:\.\w+)+)\}")
+_ACTIONS = "{task.actions}"
 
 
-def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> Recipe:
+def parse_recipe(
+    name: str,
+    data: Any,
+    check_task: CheckTask | None = None,
+    count_actions: CountActions | None = None,
+) -> Recipe:
     """Return the recipe of a mapping.
 
     Args:
         name: what the recipe is called in messages and run folders.
         data: the parts as read from a file; texts may hold references such as ``{task.grid}``.
         check_task: says what is wrong with a task's options.
+        count_actions: finds what a network says as ``{task.actions}``; asked only where it does.
 
     Raises:
         RecipeError: with one line per mistake, all of them.
@@ -157,7 +167,7 @@ def parse_recipe(name: str, data: Any, check_task: CheckTask | None = None) -> R
         if part not in _PARTS:
             mistakes.append(f"{place(part)}: unknown part{hint(part, _PARTS)}")
     mistakes += [f"{part}: is missing" for part in _REQUIRED if part not in data]
-    parts = _parts(_filled(data, mistakes), mistakes)
+    parts = _parts(_filled(data, count_actions, mistakes), mistakes)
     if check_task is not None and parts["task"]:
         mistakes += [f"task: {sentence}" for sentence in check_task(parts["task"])]
     mistakes += agreement.of_parts(parts)
@@ -251,18 +261,42 @@ def _budgets(data: Any, mistakes: list[str]) -> dict[str, Budget]:
     return {name: budget for name, budget in built.items() if budget is not None}
 
 
-def _filled(data: Mapping[str, Any], mistakes: list[str]) -> dict[str, Any]:
+def _filled(
+    data: Mapping[str, Any], count_actions: CountActions | None, mistakes: list[str]
+) -> dict[str, Any]:
     """Return the parts with all references replaced, without those where that fails."""
-    filled = {}
-    for part in (part for part in _PARTS if part in data):
+    filled: dict[str, Any] = {}
+    root = data
+    if count_actions is not None and _ACTIONS in str(data.get("network")):
+        root = _with_actions(data, count_actions, mistakes)
+    for part in (part for part in _PARTS if part in root):
         before = len(mistakes)
         try:
-            found = _interpolate(data[part], part, data, mistakes)
+            found = _interpolate(data[part], part, root, mistakes)
         except RecursionError:
             mistakes.append(f"{part}: holds itself; write its values out")
         if len(mistakes) == before:
             filled[part] = found
     return filled
+
+
+def _with_actions(
+    data: Mapping[str, Any], count_actions: CountActions, mistakes: list[str]
+) -> Mapping[str, Any]:
+    """Return the data with the number of the task's actions in it, without network if there is
+    none."""
+    without = {part: value for part, value in data.items() if part != "network"}
+    before = len(mistakes)
+    task = _interpolate(data.get("task"), "task", data, mistakes)
+    if not isinstance(task, Mapping) or len(mistakes) > before:
+        del mistakes[before:]  # told where the task itself is read
+        return without
+    try:
+        actions = count_actions(task)
+    except TriptychError as error:
+        mistakes.append(f"task: {error}")
+        return without
+    return without if actions is None else {**data, "task": {**task, "actions": actions}}
 
 
 def _interpolate(value: Any, where: str, root: Mapping[str, Any], mistakes: list[str]) -> Any:

@@ -15,7 +15,7 @@ from yaml.constructor import ConstructorError
 
 from triptych.errors import RecipeError, did_you_mean
 from triptych.spec.fields import brief
-from triptych.spec.recipe import CheckTask, Recipe, parse_recipe
+from triptych.spec.recipe import CheckTask, CountActions, Recipe, parse_recipe
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,13 +66,17 @@ def shipped() -> list[str]:
 
 
 def load_recipe(
-    name: str, overrides: Iterable[str] = (), check_task: CheckTask | None = None
+    name: str,
+    overrides: Iterable[str] = (),
+    check_task: CheckTask | None = None,
+    count_actions: CountActions | None = None,
 ) -> Recipe:
     """Return a recipe by its shipped name or by the path of a YAML file.
 
     Args:
         name: ``fruit``, or a path that ends in ``.yaml``.
         overrides: texts such as ``task.grid=10``; values are read as YAML.
+        check_task, count_actions: as of :func:`parse_recipe`.
 
     Raises:
         RecipeError: unknown name, unreadable file, bad override, or mistakes in the recipe.
@@ -97,7 +101,7 @@ def load_recipe(
     data = _read(label, text)
     for override in overrides:
         _override(data, override)
-    return parse_recipe(label, data, check_task)
+    return parse_recipe(label, data, check_task, count_actions)
 
 
 def _read(name: str, text: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def run_of_the_library(case, backend):
     training = setup.make_training(recipe, learner, SEED)
     training.trace = []
     rows = [row for row in training.rows() if row is not None]
-    training.env.close()
+    training.close()
     return Run([action for action, _ in training.trace], rows, learner.params())
 
 

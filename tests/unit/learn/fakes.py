@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 
 from triptych.learn.dqn import DQNAgent
+from triptych.learn.game import Game
+from triptych.learn.prioritised import PrioritisedMemory
 from triptych.learn.replay import ReplayMemory
 from triptych.learn.training import Training
 from triptych.spec.randomness import generator, get_state, set_state
@@ -23,6 +25,7 @@ class FakeLearner:
         self.actions, self.updates = actions, 0
         self.batches: list[Mapping[str, np.ndarray]] = []
         self.synced_at: list[int] = []
+        self.reported: dict[str, np.ndarray] = {}
 
     def outputs(self, observations: np.ndarray, network: str = "online") -> np.ndarray:
         wanted = observations.reshape(len(observations), -1)[:, 0].astype(int) % self.actions
@@ -30,6 +33,8 @@ class FakeLearner:
 
     def update(self, batch: Mapping[str, np.ndarray]) -> np.float32:
         self.updates += 1
+        # Errors that tell transitions apart, as an objective's reports would.
+        self.reported = {"error": np.asarray(batch["reward"]) + batch["observation"][:, 0]}
         self.batches.append({key: np.array(value) for key, value in batch.items()})
         return np.float32(1.0 / self.updates)
 
@@ -90,11 +95,22 @@ def algorithm(**options: Any) -> DQN:
 def make(
     own: DQN,
     budget: Budget,
-    env: Corridor | None = None,
+    *envs: Corridor,
     logging: Logging | None = None,
     seed: int = 0,
 ) -> Training:
-    env = env or Corridor()
-    memory = ReplayMemory(own.replay, (2,), 1, np.uint8)
-    agent = DQNAgent(own, FakeLearner(), memory, 3, seed)  # type: ignore[arg-type]
-    return Training(agent, env, budget, logging or Logging(), 7, snapshot, restore)
+    """A training in the given environments, one for each game; in a corridor each by default."""
+    games = [
+        Game(env, 7 + k) for k, env in enumerate(envs or [Corridor() for _ in range(own.games)])
+    ]
+    agent = DQNAgent(own, FakeLearner(), memory_of(own), 3, seed)  # type: ignore[arg-type]
+    return Training(agent, games, budget, logging or Logging(), snapshot, restore)
+
+
+def memory_of(own: DQN) -> ReplayMemory:
+    sizes: Any = (own.replay, (2,), 1, np.uint8)
+    ways: Any = {"lanes": own.games, "n_step": own.n_step, "discount": own.discount}
+    if own.prioritised is None:
+        return ReplayMemory(*sizes, **ways)
+    one = own.prioritised
+    return PrioritisedMemory(*sizes, alpha=one.alpha, epsilon=one.epsilon, **ways)

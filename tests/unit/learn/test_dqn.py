@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import Corridor, FakeLearner, algorithm, make
+from fakes import Corridor, FakeLearner, algorithm, make, memory_of
 
 from triptych.learn.dqn import DQNAgent, greedy
-from triptych.learn.replay import ReplayMemory
 from triptych.learn.training import Training
 from triptych.spec.recipe import Budget
 from triptych.spec.schedules import Constant, Linear
@@ -17,8 +16,7 @@ from triptych.spec.schedules import Constant, Linear
 
 def agent(actions: int = 3, seed: int = 0, **options: Any) -> DQNAgent:
     own = algorithm(**options)
-    memory = ReplayMemory(own.replay, (2,), 1, np.uint8)
-    return DQNAgent(own, FakeLearner(actions), memory, actions, seed)  # type: ignore[arg-type]
+    return DQNAgent(own, FakeLearner(actions), memory_of(own), actions, seed)  # type: ignore[arg-type]
 
 
 def update_steps(training: Training) -> list[int]:
@@ -41,7 +39,7 @@ def test_random_steps_come_before_the_schedule() -> None:
     observation = np.array([7, 0], dtype=np.uint8)
     actions = []
     for one.steps in range(10):
-        actions.append(one.act(observation))
+        actions.append(one.act([observation])[0])
     assert len(set(actions[:5])) > 1
     assert actions[5:] == [7] * 5
 
@@ -49,15 +47,15 @@ def test_random_steps_come_before_the_schedule() -> None:
 def test_share_of_random_actions_is_epsilon() -> None:
     one = agent(exploration=Constant(0.3), actions=100)
     observation = np.array([7, 0], dtype=np.uint8)
-    greedy_share = np.mean([one.act(observation) == 7 for _ in range(4000)])
+    greedy_share = np.mean([one.act([observation])[0] == 7 for _ in range(4000)])
     assert greedy_share == pytest.approx(0.7 + 0.3 / 100, abs=0.02)
 
 
 def test_exploration_does_not_depend_on_the_network() -> None:
     """Two agents that prefer different actions explore at the same steps with the same actions."""
     one, two = agent(actions=50, seed=3), agent(actions=50, seed=3)
-    left = [one.act(np.array([7, 0], dtype=np.uint8)) for _ in range(200)]
-    right = [two.act(np.array([9, 0], dtype=np.uint8)) for _ in range(200)]
+    left = [one.act([np.array([7, 0], dtype=np.uint8)])[0] for _ in range(200)]
+    right = [two.act([np.array([9, 0], dtype=np.uint8)])[0] for _ in range(200)]
     pairs = [(a, b) for a, b in zip(left, right, strict=True) if (a, b) != (7, 9)]
     assert len(pairs) > 50
     assert all(a == b for a, b in pairs)
@@ -68,7 +66,7 @@ def test_greedy_takes_the_first_of_equals() -> None:
         def outputs(self, observations: np.ndarray, network: str = "online") -> np.ndarray:
             return np.array([[1.0, 2.0, 2.0]])
 
-    assert greedy(Level(), np.zeros(2, dtype=np.uint8)) == 1  # type: ignore[arg-type]
+    assert greedy(Level(), np.zeros((1, 2), dtype=np.uint8)) == [1]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def rows_of(training: Training) -> list[dict[str, float]]:
 
 def test_rows_are_made_at_the_ends_of_episodes() -> None:
     training = make(
-        algorithm(learning_starts=20), Budget(episodes=6), Corridor(5), Logging(2, 3, 100)
+        algorithm(learning_starts=20), Budget(episodes=6), Corridor(5), logging=Logging(2, 3, 100)
     )
     rows = rows_of(training)
     assert [tuple(row) for row in rows] == [COLUMNS] * 3
@@ -34,11 +34,11 @@ def test_rows_are_made_at_the_ends_of_episodes() -> None:
 
 
 def test_rewards_are_means_over_the_window_and_the_best() -> None:
-    training = make(algorithm(), Budget(episodes=7), Corridor(5), Logging(1, 3, 100))
+    training = make(algorithm(), Budget(episodes=7), Corridor(5), logging=Logging(1, 3, 100))
     returns, rows = [], []
     for row in training.rows():
         if row is not None:
-            returns.append(training.episode_return)
+            returns.append(training.recent[-1])
             rows.append(row)
     assert len(set(returns)) > 2
     for number, row in enumerate(rows, start=1):
@@ -58,7 +58,7 @@ def test_rewards_are_means_over_the_window_and_the_best() -> None:
     ],
 )
 def test_the_last_step_has_a_row(budget: Budget, expected: list[tuple[int, int]]) -> None:
-    training = make(algorithm(), budget, Corridor(5), Logging(2, 3, 100))
+    training = make(algorithm(), budget, Corridor(5), logging=Logging(2, 3, 100))
     assert [(row["episode"], row["frame"]) for row in rows_of(training)] == expected
     assert training.finished
     assert rows_of(training) == []
@@ -96,7 +96,7 @@ def finish(training: Training) -> tuple[list[Any], list[Any], list[Any]]:
 def test_resumed_at_any_step_it_goes_on_exactly(stop: int) -> None:
     def fresh() -> Training:
         own = algorithm(learning_starts=6, replay=15, target_sync=7)
-        return make(own, Budget(steps=45), Corridor(13, limit=9), Logging(1, 3, 100))
+        return make(own, Budget(steps=45), Corridor(13, limit=9), logging=Logging(1, 3, 100))
 
     rows, trace, batches = finish(fresh())
     torn = fresh()
