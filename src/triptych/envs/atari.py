@@ -117,6 +117,11 @@ def build(
         TaskError: there is no such game.
     """
     env = _emulator(environment, options, render_mode)
+    if options["noop_max"] and env.unwrapped.get_action_meanings()[0] != "NOOP":  # type: ignore[attr-defined]
+        raise TaskError(
+            f"{environment} has no action that does nothing, to begin with; set noop_max: 0, or "
+            "full_action_space: true"
+        )
     env = AtariPreprocessing(
         env,
         noop_max=options["noop_max"],

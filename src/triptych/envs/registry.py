@@ -102,8 +102,9 @@ def problems(task: Mapping[str, Any]) -> list[str]:
         return []
     wrong = []
     if family := _family(environment):
-        unknown = family.problem(environment)
-        wrong = [unknown] if unknown else wrong_values(environment, given, family.options)
+        if unknown := family.problem(environment):
+            return [unknown]
+        wrong = wrong_values(environment, given, family.options)
     return unknown_names(environment, given, known) + wrong
 
 
