@@ -43,6 +43,7 @@ class BaseLearner(ABC):
             raise BackendError(f"dtype must be float32 or float64, not {dtype!r}")
         self.network, self.objective, self.rule, self.dtype = network, objective, rule, dtype
         self.updates = 0
+        self.reported: Mapping[str, Any] = {}
         self.has_target = target
         self._masks_stream = generator(seed, "dropout")
         shapes = {name: network.parameters[name].shape for name in network.trainable}
@@ -334,6 +335,11 @@ class BaseLearner(ABC):
         """What an objective asks of one pass, from every node's output."""
         own = {f"{item.name}/{node}": values[node] for node in item.nodes}
         return {item.name: values[self.network.output.name]} | own
+
+    def _reports(self, xp: Any, outputs: Any, batch: Any) -> dict[str, Any]:
+        """What the objective reports of each example beside the loss, nothing if it has none."""
+        method = getattr(self.objective, "reports", None)
+        return {} if method is None else method(xp, outputs, batch)
 
     def _read_params(self) -> tuple[str, ...]:
         """The names of the arrays that the objective reads itself."""

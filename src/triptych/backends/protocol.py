@@ -89,7 +89,9 @@ class Objective(Protocol):
     It may also have ``factors()``, which returns every constant the loss depends on, by name, for
     rung 0 to compare; and ``reads``, the names of arrays of the online network that learn and
     that the loss reads itself: they are among the ``outputs`` under their names, in the
-    framework's own layout, with gradient.
+    framework's own layout, with gradient. And ``reports(xp, outputs, batch)``, which takes what
+    ``loss`` takes and returns arrays of (batch,) by name: after an update they are the learner's
+    ``reported``.
     """
 
     @property
@@ -108,6 +110,9 @@ class Learner(Protocol):
     rule: Rule | None
     dtype: DType
     updates: int
+    reported: Mapping[str, Any]
+    """What the objective reported in the last update: arrays of (batch,) by name, that
+    ``numpy.asarray`` reads; empty for an objective without ``reports``."""
 
     @property
     def model(self) -> Any:

@@ -43,6 +43,7 @@ class KerasLearner(BaseLearner):
             name: tf.function(lambda x, m=item: m(x, training=False))
             for name, item in self.models.items()
         }
+        self._compiled_for_one: dict[tuple[str, Any], Any] = {}
         self._compiled_step_forward = tf.function(
             lambda x, state: model.step(self.network, self.model, x, state)
         )
@@ -97,8 +98,8 @@ class KerasLearner(BaseLearner):
         self._set_masks({})
         return values
 
-    def _objective(self, inputs: Mapping[str, Any]) -> Any:
-        """Run the forward passes that the objective asks for, and the objective."""
+    def _objective(self, inputs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Run the forward passes that the objective asks for; return its loss and its reports."""
         assert self.objective is not None
         self._set_masks(inputs)
         outputs = {name: self._weight(name) for name in self._read_params()}
@@ -113,20 +114,21 @@ class KerasLearner(BaseLearner):
             keep = tf.identity if item.gradient else tf.stop_gradient
             outputs |= {name: keep(value) for name, value in found.items()}
         self._set_masks({})
-        return self.objective.loss(XP, outputs, inputs)
+        loss = self.objective.loss(XP, outputs, inputs)
+        return loss, self._reports(XP, outputs, inputs)
 
-    def _differentiate(self, inputs: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+    def _differentiate(self, inputs: Mapping[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([variable.value for variable in self.trained])
-            loss = self._objective(inputs)
+            loss, reports = self._objective(inputs)
         values = [variable.value for variable in self.trained]
         grads = tape.gradient(loss, values, unconnected_gradients="zero")
-        return loss, [tf.convert_to_tensor(grad) for grad in grads]
+        return loss, [tf.convert_to_tensor(grad) for grad in grads], reports
 
-    def _learn(self, inputs: Mapping[str, Any], rate: Any) -> Any:
-        loss, grads = self._differentiate(inputs)
+    def _learn(self, inputs: Mapping[str, Any], rate: Any) -> tuple[Any, dict[str, Any]]:
+        loss, grads, reports = self._differentiate(inputs)
         self._change(grads, rate)
-        return loss
+        return loss, reports
 
     def _change(self, grads: list[Any], rate: Any) -> None:
         assert self.optimizer is not None and self.rule is not None
@@ -155,10 +157,31 @@ class KerasLearner(BaseLearner):
     # --- what the base class asks for --------------------------------------------------------
 
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
-        value: np.ndarray = self._compiled_forward[network](
-            tf.convert_to_tensor(observations)
-        ).numpy()
+        x = tf.convert_to_tensor(observations)
+        one = len(observations) == 1
+        forward = self._for_one(x, network) if one else self._compiled_forward[network]
+        value: np.ndarray = forward(x).numpy()
         return value
+
+    def _for_one(self, x: Any, network: str) -> Any:
+        """The forward pass of a single observation, as an agent acts.
+
+        It is compiled by XLA where XLA knows all of its operations, and called without looking for
+        a signature: half the time, most of which is TensorFlow's own at this size.
+        """
+        key = network, x.dtype
+        if key not in self._compiled_for_one:
+            run, spec = (
+                self._compiled_forward[network].python_function,
+                tf.TensorSpec.from_tensor(x),
+            )
+            made = tf.function(run, jit_compile=True).get_concrete_function(spec)
+            try:
+                made(x)
+            except tf.errors.OpError:
+                made = tf.function(run).get_concrete_function(spec)
+            self._compiled_for_one[key] = made
+        return self._compiled_for_one[key]
 
     def _advance(
         self, observations: np.ndarray, state: Mapping[str, np.ndarray]
@@ -176,12 +199,15 @@ class KerasLearner(BaseLearner):
 
     def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
         kept = self._statistics()
-        loss, grads = self._compiled_gradients(self._tensors(inputs))
+        loss, grads, _ = self._compiled_gradients(self._tensors(inputs))
         self._restore_statistics(kept)
         return float(loss), self._pieces([grad.numpy() for grad in grads])
 
     def _step(self, inputs: Batch, rate: float) -> Any:
-        return self._compiled_step(self._tensors(inputs), tf.constant(rate, self.dtype))
+        loss, self.reported = self._compiled_step(
+            self._tensors(inputs), tf.constant(rate, self.dtype)
+        )
+        return loss
 
     def _apply(self, gradients: dict[str, np.ndarray], rate: float) -> None:
         grads = [tf.convert_to_tensor(grad) for grad in self._joined(gradients)]

@@ -84,8 +84,8 @@ class NumpyLearner(BaseLearner):
 
     def _objective(
         self, arrays: Arrays, inputs: Batch, held: Mapping[str, np.ndarray], xp: NumpyNamespace
-    ) -> tuple[float, Arrays]:
-        """Return the loss at these arrays, and the running statistics it moved."""
+    ) -> tuple[float, Arrays, Arrays]:
+        """Return the loss at these arrays, the running statistics it moved, and its reports."""
         assert self.objective is not None
         outputs = dict(held) | {name: arrays[name] for name in self._read_params()}
         statistics: Arrays = {}
@@ -96,19 +96,20 @@ class NumpyLearner(BaseLearner):
                 )
                 outputs |= self._results(item, values)
                 statistics |= moved
-        return float(self.objective.loss(xp, outputs, inputs)), statistics
+        loss = float(self.objective.loss(xp, outputs, inputs))
+        return loss, statistics, self._reports(xp, outputs, inputs)
 
-    def _differentiate(self, inputs: Batch) -> tuple[float, Arrays, Arrays]:
-        """Return loss, gradients, and the running statistics it moved."""
+    def _differentiate(self, inputs: Batch) -> tuple[float, Arrays, Arrays, Arrays]:
+        """Return loss, gradients, the running statistics it moved, and its reports."""
         held, xp = self._held(inputs), Replay()
-        loss, statistics = self._objective(self.model.arrays, inputs, held, xp)
+        loss, statistics, reports = self._objective(self.model.arrays, inputs, held, xp)
 
         def at(arrays: Arrays) -> float:
             xp.rewind()
             return self._objective(arrays, inputs, held, xp)[0]
 
         grads = differences.gradient(at, self.model.arrays, self.network.trainable)
-        return loss, grads, statistics
+        return loss, grads, statistics, reports
 
     # --- what the base class asks for --------------------------------------------------------
 
@@ -129,7 +130,7 @@ class NumpyLearner(BaseLearner):
         return self._differentiate(inputs)[:2]
 
     def _step(self, inputs: Batch, rate: float) -> float:
-        loss, grads, statistics = self._differentiate(inputs)
+        loss, grads, statistics, self.reported = self._differentiate(inputs)
         self._apply(grads, rate)
         self.model.arrays |= statistics
         return loss

@@ -92,8 +92,8 @@ class TorchLearner(BaseLearner):
         self._restore_buffers(kept)
         return {name: value.numpy() for name, value in values.items()}
 
-    def _objective(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """Run the forward passes that the objective asks for, and the objective."""
+    def _objective(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the forward passes that the objective asks for; return its loss and its reports."""
         assert self.objective is not None
         outputs = {name: self._array(*self._home(name), "online") for name in self._read_params()}
         for item in self._passes():
@@ -101,14 +101,18 @@ class TorchLearner(BaseLearner):
             with torch.set_grad_enabled(item.gradient):
                 model.train(item.gradient)
                 masks = tensors if item.gradient else None
-                outputs |= self._results(item, model.all_outputs(tensors[item.input], masks))
+                if item.nodes:
+                    values = model.all_outputs(tensors[item.input], masks)
+                else:
+                    values = {self.network.output.name: model(tensors[item.input], masks)}
+                outputs |= self._results(item, values)
                 model.eval()
         loss: Tensor = self.objective.loss(XP, outputs, tensors)
-        return loss
+        return loss, self._reports(XP, outputs, tensors)
 
     def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
         kept = self._buffers()
-        loss = self._objective(self._tensors(inputs))
+        loss, _ = self._objective(self._tensors(inputs))
         grads = torch.autograd.grad(loss, self.trained, allow_unused=True)
         self._restore_buffers(kept)
         pairs = zip(self.trained, grads, strict=True)
@@ -116,10 +120,11 @@ class TorchLearner(BaseLearner):
         return float(loss.detach()), {n: g.numpy() for n, g in self._pieces(full).items()}
 
     def _step(self, inputs: Batch, rate: float) -> Tensor:
-        loss = self._objective(self._tensors(inputs))
+        loss, reports = self._objective(self._tensors(inputs))
         for param in self.trained:
             param.grad = None
         loss.backward()
+        self.reported = {name: value.detach() for name, value in reports.items()}
         self._change(rate)
         return loss.detach()
 
