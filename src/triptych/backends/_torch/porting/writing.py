@@ -259,7 +259,9 @@ class TorchWritten:
         if dtype not in self._models:
             self._models[dtype] = self.module.load(dtype=getattr(torch, dtype))
         with torch.no_grad():
-            output: Tensor = self._models[dtype](torch.from_numpy(np.ascontiguousarray(observations)))
+            output: Tensor = self._models[dtype](
+                torch.from_numpy(np.ascontiguousarray(observations))
+            )
         return output.numpy()
 
     def params(self) -> Params:
