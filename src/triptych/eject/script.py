@@ -104,7 +104,18 @@ def check(recipe: Recipe, backend: str) -> None:
             f"backend {backend!r} is the oracle that judges the others and trains nobody's agents; "
             f"eject to {', '.join(WORDS)}"
         )
-    sections.algorithm_of(recipe)
+    own = sections.algorithm_of(recipe)
+    more = {
+        "n_step": own.n_step > 1,
+        "prioritised": own.prioritised is not None,
+        "games": own.games > 1,
+        "replay_storage": own.replay_storage != "memory",
+    }
+    if used := [f"algorithm.{name}" for name, is_used in more.items() if is_used]:
+        raise Unsupported(
+            f"recipe {recipe.name!r} has {' and '.join(used)}, which an ejected script does not "
+            "write out; leave that out, or train with Triptych"
+        )
     kinds = {node.layer.kind for node in recipe.network.nodes}
     if "dropout" in kinds:
         raise Unsupported(
@@ -141,12 +152,13 @@ def _sections(
         "value": sections.value(recipe),
         "loss": sections.loss(recipe.objective, backend),
         **given,
-        **sections.loop(budget),
+        **sections.loop(budget, "life_loss" in flags),
     }
 
     def template(path: str) -> str:
         return fill(_read(path), values, flags)
 
+    values["train"] = template("train_lives" if "life_loss" in flags else "train")
     loading = _read(f"{backend}/loading")
     homes = registry.homes(backend)
     drawn = params.write(recipe.network, recipe.initial, homes, values, loading)

@@ -152,11 +152,16 @@ _SQUARED = {
 }
 
 
-def loop(budget: Budget) -> dict[str, str]:
-    """Return the conditions of the training loop: whether to go on, and whether to log."""
+def loop(budget: Budget, lives: bool) -> dict[str, str]:
+    """Return the conditions of the training loop: whether to go on, and whether to log.
+
+    Args:
+        budget: how long it lasts.
+        lives: whether games have several episodes, so that a loop counts both.
+    """
     lasts = {"episode < args.episodes": budget.episodes, "agent.steps < args.steps": budget.steps}
     ends = {"episode == args.episodes": budget.episodes, "agent.steps == args.steps": budget.steps}
-    due = "episode % LOG_EVERY == 0" if budget.steps is None else "due"
+    due = "episode % LOG_EVERY == 0" if budget.steps is None and not lives else "due"
     finished = [text for text, most in ends.items() if most is not None]
     return {
         "unspent": " and ".join(text for text, most in lasts.items() if most is not None),

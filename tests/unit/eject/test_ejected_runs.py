@@ -60,6 +60,20 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "space-invaders": ("space-invaders", ALE),
+    # Lives that end episodes but not games, rewards that are not the score, two games at the least.
+    "lives": (
+        "space-invaders",
+        (
+            *ALE,
+            "task.environment=ALE/Breakout-v5",
+            "task.life_loss=true",
+            "task.fire_on_reset=true",
+            "task.reward_clipping=true",
+            "task.max_frames=1000",
+            "algorithm.update_every=10",
+            "budgets.long={steps: 450}",
+        ),
+    ),
 }
 MUTANT = "DISCOUNT = 0.8", "DISCOUNT = 0.80001"
 
@@ -182,6 +196,8 @@ def test_a_script_makes_the_librarys_run(ran, case):
     theirs = run_of_the_script(folder, case, backend)
     assert len(ours.actions) >= 70 and not math.isnan(ours.rows[-1]["loss"])
     assert differences(theirs, ours, recipe.initial.draw(recipe.network, SEED)) == []
+    if case == "lives":
+        assert ours.rows[-1]["episode"] >= 2 and ours.rows[-1]["max_reward"] > 0
 
 
 def test_a_changed_discount_is_seen(ran):

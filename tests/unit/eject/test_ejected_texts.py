@@ -24,6 +24,7 @@ from triptych.eject import script
 from triptych.engines import setup
 from triptych.errors import BackendError, RecipeError, Unsupported
 from triptych.learn.replay import ReplayMemory
+from triptych.spec.algorithms import Prioritised
 from triptych.spec.initial import Initial
 from triptych.spec.notation import parse
 from triptych.spec.randomness import generator, integer_seed
@@ -271,10 +272,12 @@ def test_the_games_are_the_librarys():
         action = int(actions.integers(6))
         theirs, expected = own.step(action), ours.step(action)
         assert np.array_equal(theirs[0], expected[0]) and theirs[1:4] == expected[1:4]
+        assert all(theirs[4][key] == expected[4][key] for key in ("score", "game_over"))
         rewards += theirs[1]
         if theirs[2] or theirs[3]:
             lives += 1
-            assert np.array_equal(own.reset()[0], ours.reset()[0])
+            (theirs, said), (expected, info) = own.reset(), ours.reset()
+            assert np.array_equal(theirs, expected) and said["game_over"] == info["game_over"]
     assert lives >= 2 and rewards > 0  # life loss and clipping were met
 
 
@@ -298,6 +301,17 @@ def test_what_cannot_be_ejected_is_named():
     other = dataclasses.replace(recipe, algorithm=None, data={"algorithm": {"name": "fit"}})
     with pytest.raises(Unsupported, match="trains by 'fit'"):
         eject.write(other, "torch")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("n_step", 3), ("prioritised", Prioritised()), ("games", 2), ("replay_storage", "disk")],
+)
+def test_options_that_are_not_written_out_are_named(option, value):
+    recipe = recipe_of("fruit")
+    algorithm = dataclasses.replace(recipe.algorithm, **{option: value})
+    with pytest.raises(Unsupported, match=f"has algorithm.{option}, which"):
+        eject.write(dataclasses.replace(recipe, algorithm=algorithm), "torch")
 
 
 def test_a_template_keeps_what_holds():

@@ -135,6 +135,37 @@ def test_a_lost_life_terminates_and_the_game_goes_on():
     assert frames[:5] == (True, True, True, True, False)
 
 
+def test_a_life_is_told_from_a_game():
+    env = envs.make(task("Breakout", life_loss=True, max_frames=2000))
+    rng, told = np.random.default_rng(2), []
+    env.reset(seed=1)
+    for _ in range(400):
+        _, _, terminated, truncated, info = env.step(int(rng.integers(4)))
+        over = truncated or info["lives"] == 0
+        assert info["game_over"] == over
+        if terminated or truncated:
+            told.append((info["game_over"], env.reset()[1]["game_over"]))
+    assert told.count((False, False)) >= 4 and told.count((True, False)) >= 1
+
+
+@pytest.mark.parametrize("fire", [False, True])
+def test_a_game_that_ends_between_two_lives_is_told_at_the_reset(fire):
+    """The cap on frames is set so that the no-op after the first lost life passes it."""
+    free = envs.make(task("Breakout", life_loss=True, fire_on_reset=fire))
+    info, ended = free.reset(seed=1)[1], False
+    while not ended:
+        _, _, ended, _, info = free.step(1)
+    cap = info["episode_frame_number"] + 4
+    env = envs.make(task("Breakout", life_loss=True, fire_on_reset=fire, max_frames=cap))
+    ended = False
+    env.reset(seed=1)
+    while not ended:
+        _, _, ended, _, info = env.step(1)
+    assert not info["game_over"]
+    _, info = env.reset()
+    assert (info["game_over"], info["lives"]) == (True, 5)
+
+
 def test_a_seed_or_an_early_reset_starts_a_new_game_after_a_lost_life():
     env = envs.make(task("Breakout", life_loss=True))
     for restart in ({"seed": 3}, {}):
