@@ -100,10 +100,9 @@ class Worker:
 
 @dataclass
 class Measured:
-    """What was measured: numbers by round, parameters by system, versions of the packages."""
+    """What was measured: numbers by round, and with which versions of the packages."""
 
     values: Values
-    parameters: dict[str, int | None]
     versions: dict[str, str]
 
 
@@ -124,15 +123,13 @@ def measure(
         components: whether the components are timed as well, or training alone.
         tell: is told what is going on.
     """
-    found = Measured({}, {}, {})
+    found = Measured({}, {})
     with ExitStack() as stack:
         workers = []
         for system in systems:
             tell(f"prepare {system.label}")
             worker = stack.enter_context(Worker(system))
-            about = worker.ask("prepare")
-            found.parameters[system.label] = about["parameters"]
-            found.versions |= about["versions"]
+            found.versions |= worker.ask("prepare")["versions"]
             workers.append(worker)
         for number in range(rounds):
             for worker in workers[:: -1 if number % 2 else 1]:

@@ -38,12 +38,6 @@ def rows(measured: Measured) -> list[Row]:
     ]
 
 
-def other_networks(parameters: Mapping[str, int | None]) -> dict[str, int]:
-    """Return the systems whose networks do not have S4's number of parameters."""
-    expected = settings.recipe().network.parameter_count
-    return {name: n for name, n in parameters.items() if n is not None and n != expected}
-
-
 def _measured_rows(values: Values, key: str, what: str, unit: str, factor: float) -> list[Row]:
     found = {system: numbers for (name, system), numbers in values.items() if name == key}
     return [

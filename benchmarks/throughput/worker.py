@@ -37,16 +37,27 @@ class Answers:
         self.calls: dict[str, Callable[[], object]] = {}
 
     def prepare(self) -> dict[str, Any]:
-        """Warm everything up; say how many numbers the network learns, and with what."""
+        """Warm everything up; say with which packages.
+
+        Raises:
+            RuntimeError: the network is another than S4's, so that nothing could be compared.
+        """
+        found, expected = self.system.parameters, settings.recipe().network.parameter_count
+        if found not in (expected, None):
+            raise RuntimeError(f"the network learns {found} numbers, but S4's learns {expected}")
         self.system.prepare()
         self.calls = self.system.components()
         for call in self.calls.values():
             for _ in range(10):
                 call()
-        return {"parameters": self.system.parameters, "versions": versions()}
+        return {"versions": versions()}
 
     def run(self, steps: int) -> dict[str, float]:
-        """Make training steps; answer how many there were in a second."""
+        """Make training steps; answer how many there were in a second.
+
+        Raises:
+            RuntimeError: there were not as many updates as so many steps ask for.
+        """
         before, began = self.system.updates, time.perf_counter()
         self.system.run(steps)
         taken = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic: ratios, bounds and operations, from numbers made up here."""
+"""The benchmark's arithmetic, from numbers made up here, and what it refuses to measure."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
 from throughput import settings, table
 from throughput.conductor import System, Worker, WorkerError
+from throughput.worker import Answers
 
 from triptych.spec.notation import parse
 
@@ -41,9 +42,32 @@ def test_operations_of_an_update_of_s4():
     assert table.update_flops(settings.recipe().network, 32) == expected
 
 
-def test_another_network_is_found():
-    assert table.other_networks({"a": 1_816_998, "parts": None}) == {}
-    assert table.other_networks({"a": 1_687_206}) == {"a": 1_687_206}
+class Sleeper:
+    """A system that does nothing but count."""
+
+    def __init__(self, parameters: int, steps_per_update: int) -> None:
+        self.parameters, self.every, self.updates = parameters, steps_per_update, 0
+
+    def prepare(self):
+        pass
+
+    def components(self):
+        return {}
+
+    def run(self, steps):
+        self.updates += steps // self.every
+
+
+def test_another_network_is_not_measured():
+    assert "numpy" in Answers(Sleeper(1_816_998, 4)).prepare()["versions"]
+    with pytest.raises(RuntimeError, match="learns 1687206 numbers, but S4's learns 1816998"):
+        Answers(Sleeper(1_687_206, 4)).prepare()
+
+
+def test_too_few_updates_are_not_measured():
+    assert Answers(Sleeper(1_816_998, 4)).run(100)["steps/s"] > 0
+    with pytest.raises(RuntimeError, match="12 updates in 100 steps, where 25 are due"):
+        Answers(Sleeper(1_816_998, 8)).run(100)
 
 
 def components(system: str, scale: float = 1.0) -> table.Values:
@@ -91,7 +115,7 @@ def test_rows_of_everything():
 
 
 def measured(values: table.Values):
-    return table.Measured(values, {}, {})
+    return table.Measured(values, {})
 
 
 def test_a_system_that_dies_is_named():
