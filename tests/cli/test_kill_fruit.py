@@ -22,4 +22,5 @@ WORDS = [
 def test_killed_again_and_again_it_equals_the_run_left_alone(
     backend: str, kills: int, tmp_path: Path
 ) -> None:
-    check_kills(WORDS, backend, points(f"fruit {backend}", kills, 30, 1000), tmp_path)
+    chosen = points(f"fruit {backend}", kills, 30, 1000)
+    assert check_kills(WORDS, backend, chosen, tmp_path) > 0, chosen

@@ -8,6 +8,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,3 +216,42 @@ def test_what_cannot_be_judged_is_refused_before_training() -> None:
         setup.load_recipe("fruit", values)
     recipe = setup.load_recipe("fruit", [*values, "outcome.episodes=2"])
     assert recipe.outcome.episodes == 2
+
+
+def test_a_resumed_run_gets_the_threads_it_was_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = tmp_path / "run"
+    local.start(setup.load_recipe("fruit", VALUES), "torch", 0, run, until=5).run()
+    assert header(run)["threads"] == 1
+    limits: list[int] = []
+    monkeypatch.setattr(local, "limit_threads", limits.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        local.resume(run, until=7).run()
+        local.resume(run, threads=1, until=9).run()
+    assert limits == [1]
+    with pytest.warns(UserWarning, match="with 1 threads so far and now has 2: float sums"):
+        local.resume(run, threads=2, until=11).run()
+    assert limits == [1] and header(run)["threads"] == 2
+    local.resume(run, until=13).run()
+    assert limits == [1, 2]
+
+
+def test_all_cores_are_said_to_be_others_on_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    run = tmp_path / "run"
+    local.start(setup.load_recipe("fruit", VALUES), "torch", 0, run, until=5).run()
+    assert header(run)["threads"] is None
+    monkeypatch.setattr(local.os, "cpu_count", lambda: 77)
+    with pytest.warns(UserWarning, match=r"with all \d+ threads so far and now has all 77"):
+        local.resume(run, until=7).run()
+    assert header(run)["cores"] == 77
+
+
+def header(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return found
