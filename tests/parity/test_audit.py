@@ -47,6 +47,18 @@ CHANGES: list[tuple[str, tuple[str, ...], str, int | None, str]] = [
     ("space-invaders", ("task.sticky_actions=0.25",), "task.sticky_actions", 0, "sticky-actions"),
     ("space-invaders", ("task.reward_clipping=true",), "task.reward_clipping", 0,
      "reward-clipping"),
+    ("space-invaders", ("task.life_loss=true",), "task.life_loss", 0, "life-loss"),
+    ("space-invaders", ("task.max_frames=18000",), "task.max_frames", 0, "frame-cap"),
+    ("space-invaders", ("task.fire_on_reset=true",), "task.fire_on_reset", 0, "fire-on-reset"),
+    ("space-invaders", ("task.noop_max=0",), "task.noop_max", 0, "noops"),
+    ("minatar-space-invaders", ("task.sticky_actions=0",), "task.sticky_actions", 0,
+     "sticky-actions"),
+    ("fruit", ("algorithm.n_step=3",), "algorithm.n_step", 0, "n-step"),
+    ("fruit", ("algorithm.dueling=true",), "algorithm.dueling", 0, "dueling"),
+    ("fruit", ("algorithm.prioritised={}",), "algorithm.prioritised", 0, "prioritised-replay"),
+    ("fruit", ("algorithm.games=2",), "algorithm.games", 0, "parallel-games"),
+    ("fruit", ("algorithm.replay_storage=disk",), "algorithm.replay_storage", None,
+     "replay-storage"),
     ("fruit", ("initial.bias={uniform: 0.05}",), None, 0, "bias-initialiser"),
 ]  # fmt: skip
 
@@ -65,6 +77,29 @@ def test_a_change_is_found_and_nothing_else(
     row = next(iter(found.values()))
     assert (row.from_update, row.page) == (update, page)
     assert row.matters and row.fix.startswith("on the right ")
+
+
+def test_priorities_constants_are_rows_where_both_have_priorities() -> None:
+    pair = [
+        load_recipe("fruit", [f"algorithm.prioritised={{alpha: 0.5, beta: {beta}}}"])
+        for beta in (0.4, 1.0)
+    ]
+    found = different(rows.compare(*(Facts(of_recipe(recipe)) for recipe in pair)))
+    assert {key: row.page for key, row in found.items()} == {
+        "algorithm.prioritised.beta": "prioritised-replay"
+    }
+
+
+def test_a_dueling_head_hides_no_other_difference() -> None:
+    network = "15x15x1 -> conv 16 3x3 relu -> conv 17 3x3 relu -> flatten -> dense 100 -> dense 3"
+    found = different(changed("fruit", "algorithm.dueling=true", f"network={network}"))
+    assert list(found) == ["conv2.filters", "dense1.activation", "algorithm.dueling"]
+
+
+def test_an_option_that_a_recipe_leaves_out_is_its_default() -> None:
+    short = load_recipe("fruit", ["task={environment: triptych/Fruit-v0}", "network='15x15x1 -> "
+                                  "flatten -> dense 3'"])  # fmt: skip
+    assert of_recipe(short)["task.grid"] == 15
 
 
 def test_target_networks_part_at_the_earlier_copy() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from triptych.backends.protocol import Batch, DType, Objective, Params
 from triptych.engines import setup
 from triptych.learn.fitting import Order
+from triptych.learn.game import Game
+from triptych.learn.prioritised import PrioritisedMemory
 from triptych.learn.replay import ReplayMemory
 from triptych.spec.algorithms import DQN
 from triptych.spec.network import Network
@@ -80,7 +81,9 @@ class ReplayBatches:
     def __iter__(self) -> Iterator[Batch]:
         stream = generator(self.seed, "lockstep")
         while True:
-            yield self.memory.sample(self.batch, stream)
+            batch = self.memory.sample(self.batch, stream)
+            batch.pop("index", None)  # which no objective reads
+            yield batch
 
 
 @dataclass(frozen=True)
@@ -133,17 +136,31 @@ def shake(params: Params, seed: int) -> Params:
 
 
 def random_play(recipe: Recipe, seed: int) -> ReplayMemory:
-    """Return a memory of random play in the recipe's environment."""
-    env: Any = setup.make_env(recipe)
-    memory = setup.make_memory(recipe, env)
+    """Return a memory of random play in the recipe's games; priorities, if any, are random too."""
+    assert isinstance(recipe.algorithm, DQN)
+    games = [_game(recipe, seed, k) for k in range(recipe.algorithm.games)]
+    memory = setup.make_memory(recipe, games[0].env)
     stream = generator(seed, "random_play")
-    observation, _ = env.reset(seed=integer_seed(seed, "random_play"))
-    memory.begin(observation)
-    for _ in range(_PLAYED):
-        action = int(stream.integers(env.action_space.n))
-        observation, reward, terminated, truncated, _ = env.step(action)
-        memory.append(action, float(reward), observation, terminated, truncated)
-        if terminated or truncated:
-            observation, _ = env.reset()
-            memory.begin(observation)
+    for _ in range(_PLAYED // len(games)):
+        for lane, game in enumerate(games):
+            if game.observation is None:
+                memory.begin(game.begin()[0], lane)
+            action = int(stream.integers(game.env.action_space.n))  # type: ignore[attr-defined]
+            step = game.step(action)
+            ends = step.terminated, step.truncated
+            memory.append(action, step.reward, step.observation, *ends, lane)
+    if isinstance(memory, PrioritisedMemory):
+        _prioritise(memory, stream)
     return memory
+
+
+def _game(recipe: Recipe, seed: int, number: int) -> Game:
+    name = f"random_play/{number}" if number else "random_play"
+    return Game(setup.make_env(recipe), integer_seed(seed, name))
+
+
+def _prioritise(memory: PrioritisedMemory, stream: np.random.Generator) -> None:
+    """Give transitions errors that differ: with equal ones all weights are 1, which hides them."""
+    for _ in range(10):
+        index = memory.sample(100, stream)["index"]
+        memory.set_priorities(index, stream.normal(size=len(index)))

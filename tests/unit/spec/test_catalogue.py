@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from triptych.backends import registry
+from triptych.engines.setup import load_recipe
 from triptych.errors import TriptychError
 from triptych.parity.audit.recipes import of_recipe
 from triptych.spec import catalogue
@@ -18,7 +19,7 @@ from triptych.spec.initial import Initial
 from triptych.spec.notation import parse
 from triptych.spec.objective import parse_objective
 from triptych.spec.rules import RULES, constant, parse_rule
-from triptych.spec.shelf import _load, load_recipe, shipped
+from triptych.spec.shelf import _load, shipped
 
 WORDS = """
 dense-kernel-layout conv-kernel-layout transposed-conv-kernel flatten-order input-axes

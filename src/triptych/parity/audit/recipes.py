@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from triptych import envs
 from triptych.engines.setup import header_of, recipe_of
 from triptych.runs.folder import RunFolder
 from triptych.spec.algorithms import DQN
@@ -35,14 +36,25 @@ _LOSSES = {
 def of_recipe(recipe: Recipe, budget: str | None = None) -> Factors:
     """Return every factor of a recipe; ``budget`` names one of its budgets (the first)."""
     names = _names(recipe.network)
-    found = {f"task.{key}": value for key, value in recipe.task.items()}
+    task = recipe.task if "dataset" in recipe.task else envs.complete(recipe.task)
+    found = {f"task.{key}": value for key, value in task.items()}
     found |= _input_factors(recipe.network) | _layer_factors(recipe.network, names)
     found |= _initial_factors(recipe, names)
     found |= of_rule(recipe.optimizer) | _loss_factors(recipe.objective)
     found |= _plain(asdict(recipe.algorithm), "algorithm")
     if isinstance(recipe.algorithm, DQN):
         found["algorithm.exploration"] = _schedule(recipe.algorithm.exploration)
+        found |= _replay_factors(recipe.algorithm)
     return found | _plain(asdict(recipe.budget_named(budget)), "budget")
+
+
+def _replay_factors(algorithm: DQN) -> Factors:
+    """Return whether transitions are drawn by priority, and by which."""
+    own = algorithm.prioritised
+    if own is None:
+        return {"algorithm.prioritised": False}
+    told = {"alpha": own.alpha, "beta": _schedule(own.beta), "epsilon": own.epsilon}
+    return {"algorithm.prioritised": True} | _plain(told, "algorithm.prioritised")
 
 
 def of_run(folder: RunFolder) -> Factors:

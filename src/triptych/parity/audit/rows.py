@@ -148,11 +148,22 @@ def _shared(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
     A layer that one side lacks is one row, its kind; another rule or loss is one row, and its
     constants are none. What belongs to agent and task is compared where both sides have any.
     """
+    head = _other_head(left, right)
     return [
         key
         for key in dict.fromkeys([*left, *right])
-        if (key in left and key in right) or _lack_counts(key, left, right)
+        if ((key in left and key in right) or _lack_counts(key, left, right))
+        and key.partition(".")[0].partition("/")[0] not in head
     ]
+
+
+def _other_head(left: Mapping[str, Any], right: Mapping[str, Any]) -> set[str]:
+    """Return the layers that differ because one side has a dueling head, which is a factor."""
+    sides = [side for side in (left, right) if "algorithm.dueling" in side]
+    if len(sides) < 2 or left["algorithm.dueling"] == right["algorithm.dueling"]:
+        return set()
+    split = next(side for side in sides if side["algorithm.dueling"])
+    return {"dueling1", *split["dueling1.inputs"].split(", ")}
 
 
 def _lack_counts(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
@@ -163,6 +174,8 @@ def _lack_counts(key: str, left: Mapping[str, Any], right: Mapping[str, Any]) ->
         value = left.get(key, right.get(key))
         alike = left.get(of_kind[group]) == right.get(of_kind[group])
         return alike and value not in _NEUTRAL.get(key, (None, False, 0.0))
+    if key.startswith("algorithm.prioritised."):  # priorities or none are one row
+        return False
     if name == "kind":
         return True
     wide = ("algorithm", "task", "budget", "version")

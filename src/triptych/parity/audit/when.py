@@ -37,6 +37,8 @@ def when(key: str, left: Facts, right: Facts) -> tuple[int | None, str]:
         return 1, "running statistics move otherwise: inference differs after update 1"
     if key.startswith(_AFTERWARDS):
         return None, _AFTERWARDS_SAY.get(group, "at no update of its own")
+    if key == "algorithm.replay_storage":
+        return None, "never: where transitions are kept changes no number"
     if key == "algorithm.target_sync":
         return _of_target(left, right)
     if group in ("algorithm", "task"):
