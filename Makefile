@@ -42,6 +42,9 @@ proof: $(STAMP) ## The long proofs; writes docs/results (about three hours on tw
 	$(BIN)/python benchmarks/architectures.py
 	$(BIN)/python -m triptych.testing.faults --out docs/results/faults.json
 
+.PHONY: $(PEERS)
+$(PEERS): $(PEERS_STAMP) # The peers' environment alone
+
 $(PEERS_STAMP): pyproject.toml constraints.txt benchmarks/peers-constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade pip

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from throughput import table
-from throughput.conductor import SYSTEMS, measure
+from throughput.conductor import PEERS, SYSTEMS, measure
 
 
 def main() -> None:
@@ -25,7 +25,9 @@ def main() -> None:
     if args.quick:
         chosen = [system for system in chosen if system.trains]
     if not chosen:
-        sys.exit(f"--only {args.only}: no such system; there are: {[s.label for s in SYSTEMS]}")
+        refuse(f"--only {args.only}: no such system; there are: {[s.label for s in SYSTEMS]}")
+    if lacking := [system.label for system in chosen if not system.python.exists()]:
+        refuse(f"no {PEERS.name} for {', '.join(lacking)}; make it with: make {PEERS.name}")
     measured = measure(
         chosen, args.rounds, args.steps, not args.quick, lambda text: print(text, file=sys.stderr)
     )
@@ -41,6 +43,12 @@ def main() -> None:
         }
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def refuse(sentence: str) -> None:
+    """Leave as the command line does where a request is wrong."""
+    print(sentence, file=sys.stderr)
+    sys.exit(2)
 
 
 def arguments() -> argparse.Namespace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 BENCHMARKS = Path(__file__).parents[1]
-ROOT = BENCHMARKS.parent
+PEERS = BENCHMARKS.parent / ".venv-peers"
 
 
 @dataclass(frozen=True)
@@ -22,28 +23,33 @@ class System:
     Attributes:
         label: in the table.
         where: ``module:class:argument`` below ``throughput``.
-        home: the virtual environment.
+        peer: whether it lives in the peers' virtual environment, or in this one.
         trains: whether it makes training steps, or has components alone.
     """
 
     label: str
     where: str
-    home: str = ".venv"
+    peer: bool = False
     trains: bool = True
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that has its packages."""
+        return PEERS / "bin" / "python" if self.peer else Path(sys.executable)
 
 
 # Neighbours in the list are neighbours in time: a backend stands beside the loop by hand.
 SYSTEMS = (
-    System("Stable-Baselines3", "peers:StableBaselines3", ".venv-peers"),
+    System("Stable-Baselines3", "peers:StableBaselines3", peer=True),
     System("triptych torch", "library:Library:torch"),
     System("by hand torch", "native:Native:torch"),
     System("triptych jax", "library:Library:jax"),
     System("by hand jax", "native:Native:jax"),
     System("triptych keras", "library:Library:keras"),
     System("by hand keras", "native:Native:keras"),
-    System("SBX", "peers:SBX", ".venv-peers"),
-    System("CleanRL-style loop (ours)", "cleanrl_style:CleanRLStyle", ".venv-peers"),
-    System("Stable-Baselines3, fused Adam", "peers:StableBaselines3:fused", ".venv-peers"),
+    System("SBX", "peers:SBX", peer=True),
+    System("CleanRL-style loop (ours)", "cleanrl_style:CleanRLStyle", peer=True),
+    System("Stable-Baselines3, fused Adam", "peers:StableBaselines3:fused", peer=True),
     System("triptych", "parts:Parts", trains=False),
     System("ALE vector, 1 game", "parts:VectorEmulator", trains=False),
 )
@@ -64,7 +70,7 @@ class Worker:
         # Open for as long as the process lives; closed with it.
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [ROOT / system.home / "bin" / "python", "-m", "throughput.worker", system.where],
+            [system.python, "-m", "throughput.worker", system.where],
             cwd=BENCHMARKS,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
