@@ -28,7 +28,8 @@ class PrioritisedMemory(ReplayMemory):
         epsilon: added to the size of an error, so that every transition can be drawn again.
 
     Raises:
-        BatchError, StorageError: as for a replay memory; or alpha is negative or epsilon not positive.
+        BatchError: as for a replay memory, or alpha is negative, or epsilon not positive.
+        StorageError: as for a replay memory.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PrioritisedMemory(ReplayMemory):
         )  # fmt: skip
         if not (alpha >= 0 and epsilon > 0):
             raise BatchError(
-                f"alpha must be 0 or more and epsilon more than 0, but they are {alpha} and {epsilon}"
+                f"alpha must be 0 or more and epsilon more than 0, but are {alpha} and {epsilon}"
             )
         self.alpha, self.epsilon = float(alpha), float(epsilon)
         self._tree = SumTree(capacity)

@@ -212,12 +212,12 @@ class ReplayMemory:
         if self.n_step > 1:
             return self._long_transitions(numbers)
         slots = numbers % self._ring
-        planes = self._planes(numbers)
+        observation, next_observation = self._observations(numbers, numbers)
         return {
-            "observation": self._stacked(planes[:-1]),
+            "observation": observation,
             "action": self._action[slots],
             "reward": self._reward[slots],
-            "next_observation": self._stacked(planes[1:]),
+            "next_observation": next_observation,
             "terminated": self._terminated[slots],
         }
 
@@ -232,12 +232,12 @@ class ReplayMemory:
             reward = reward + going * (self._powers[step] * self._reward[slots_there])
             last, steps = np.where(going, there, last), steps + going
             going = going & ~self._ended[slots_there]
-        observation = self._stacked(self._planes(numbers)[:-1])
+        observation, next_observation = self._observations(numbers, last)
         return {
             "observation": observation,
             "action": self._action[slots],
             "reward": reward,
-            "next_observation": self._stacked(self._planes(last)[1:]),
+            "next_observation": next_observation,
             "terminated": self._terminated[last % self._ring],
             "discount": self._powers[steps],
         }
@@ -277,10 +277,19 @@ class ReplayMemory:
             planes[-1, row] = self._last_frames[int(numbers[row])]
         return planes
 
-    def _stacked(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """Return (batch, *observation_shape) from the frames of each group of channels."""
-        batch = planes.shape[1]
-        return interleave(planes, self._channels).reshape(batch, *self.observation_shape)
+    def _observations(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[Any]:
+        """Return (2, batch, *observation_shape): those before the first transitions, and those
+        after the last.
+
+        One array, since the C library gives two of them back to the system every time, and the
+        system's fresh pages cost more than filling them.
+        """
+        both = np.empty((2, len(first), *self.observation_shape), dtype=self.dtype)
+        planes = self._planes(first)
+        interleave(planes[:-1], self._channels, both[0])
+        planes = planes if last is first else self._planes(last)
+        interleave(planes[1:], self._channels, both[1])
+        return both
 
     def _room_for_frames(self, directory: str | Path | None) -> NDArray[Any]:
         shape = (self._ring, *self._frame)
