@@ -115,8 +115,8 @@ class SBX(Peer):
     """``sbx.DQN``: its policy has no second dense layer and its DQN no clipping, so both are given
     to it where it takes them, as a policy class and an optimizer.
 
-    Its updates run inside ``lax.scan``, where XLA's convolutions on a CPU take about ten times as
-    long as outside; on a GPU they don't, so its row says nothing of one.
+    Its updates run inside ``lax.scan``, where XLA's convolutions and their gradients were measured
+    to take ten times the CPU time; its row on a CPU says nothing of other devices.
     """
 
     def __init__(self) -> None:
