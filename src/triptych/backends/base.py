@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from triptych.backends import searching
+from triptych.backends import objective_parts, searching
 from triptych.backends.layout import Home, Homes
 from triptych.backends.protocol import Batch, DType, Evaluation, Objective, Params, Slots
 from triptych.errors import BackendError, BatchError
@@ -160,7 +160,7 @@ class BaseLearner(ABC):
         elif self.rule is not None:
             rates = {count: self.rule.rate.value(count) for count in FAR_COUNTS}
             found |= {f"optimizer.rate at update {count}": rate for count, rate in rates.items()}
-        own: dict[str, Any] = getattr(self.objective, "factors", dict)()
+        own = objective_parts.factors(self.objective)
         found |= {f"objective.{key}": value for key, value in own.items()}
         return found
 
@@ -335,15 +335,6 @@ class BaseLearner(ABC):
         """What an objective asks of one pass, from every node's output."""
         own = {f"{item.name}/{node}": values[node] for node in item.nodes}
         return {item.name: values[self.network.output.name]} | own
-
-    def _reports(self, xp: Any, outputs: Any, batch: Any) -> dict[str, Any]:
-        """What the objective reports of each example beside the loss, nothing if it has none."""
-        method = getattr(self.objective, "reports", None)
-        return {} if method is None else method(xp, outputs, batch)
-
-    def _read_params(self) -> tuple[str, ...]:
-        """The names of the arrays that the objective reads itself."""
-        return getattr(self.objective, "reads", ())
 
     def _inputs(self, batch: Batch) -> dict[str, np.ndarray]:
         """The batch in the types of the step, with dropout masks drawn for it."""

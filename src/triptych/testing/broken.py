@@ -96,7 +96,7 @@ class _Objective:
     def __init__(self, inner: Objective, functions: Callable[[Any], dict[str, Any]] | None) -> None:
         self.inner, self.functions = inner, functions
         self.evaluations = inner.evaluations
-        self.reads = getattr(inner, "reads", ())
+        self.reads, self.reports = getattr(inner, "reads", ()), getattr(inner, "reports", None)
 
     def loss(self, xp: Any, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """The real objective's loss over the changed namespace."""

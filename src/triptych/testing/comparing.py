@@ -56,11 +56,11 @@ def oracle_of(case: NetworkCase) -> Learner:
 
 
 @cache
-def judged_update(case: NetworkCase) -> tuple[float, Params, Params]:
-    """Loss, gradients, and params after one update, by the oracle."""
+def judged_update(case: NetworkCase) -> tuple[float, Params, Params, Params]:
+    """Loss, gradients, params after one update, and what was reported in it, by the oracle."""
     oracle, batch = oracle_of(case), case.batch()
     grads = oracle.gradients(batch)
-    return float(oracle.update(batch)), grads, oracle.params()
+    return float(oracle.update(batch)), grads, oracle.params(), dict(oracle.reported)
 
 
 def close(got: Any, expected: Any, bound: float, what: str, scale: float | None = None) -> None:

@@ -74,10 +74,11 @@ def check_gradients(backend: Backend, case: NetworkCase) -> None:
 
 
 def check_update(backend: Backend, case: NetworkCase) -> None:
-    """One update gives the oracle's loss, params and running statistics, and is counted."""
-    loss, _, expected = judged_update(case)
+    """One update gives the oracle's loss, reports, params and running statistics; it is counted."""
+    loss, _, expected, reported = judged_update(case)
     learner = learner_of(backend, case)
     close(float(learner.update(case.batch())), loss, EXACT, "loss returned by update()")
+    all_close(dict(learner.reported), reported, EXACT, "what update() reported")
     assert learner.updates == 1, f"after one update the learner counts {learner.updates}"
     got, start = learner.params(), case.params()
     moved = max(float(np.abs(expected[n] - start[n]).max()) for n in case.network.trainable)

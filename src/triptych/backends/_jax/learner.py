@@ -19,6 +19,7 @@ import optax
 from flax import nnx
 from jax import Array
 
+from triptych.backends import objective_parts
 from triptych.backends._jax import factors, rules, source
 from triptych.backends._jax.layouts import HOMES
 from triptych.backends._jax.model import Model
@@ -74,7 +75,7 @@ class Program:
         assert self.objective is not None
         model = nnx.merge(self.graph, trained, rest)
         still = nnx.merge(self.graph, trained, rest)
-        read = getattr(self.objective, "reads", ())
+        read = objective_parts.reads(self.objective)
         outputs = {name: self._array(trained, name) for name in read}
         for item in self.objective.evaluations:
             if item.gradient:
@@ -85,8 +86,7 @@ class Program:
             outputs[item.name] = values[self.last]
             outputs |= {f"{item.name}/{node}": values[node] for node in item.nodes}
         loss = self.objective.loss(XP, outputs, inputs)
-        method = getattr(self.objective, "reports", None)
-        reports = {} if method is None else method(XP, outputs, inputs)
+        reports = objective_parts.reports(self.objective, XP, outputs, inputs)
         return loss, (_plain(nnx.split(model, nnx.Param, ...)[2]), reports)
 
     def _array(self, trained: Tree, name: str) -> Array:

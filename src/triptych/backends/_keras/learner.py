@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from triptych.backends import objective_parts
 from triptych.backends._keras import factors, model, rules, source
 from triptych.backends._keras.layers import Dropout
 from triptych.backends._keras.layouts import HOMES
@@ -102,7 +103,7 @@ class KerasLearner(BaseLearner):
         """Run the forward passes that the objective asks for; return its loss and its reports."""
         assert self.objective is not None
         self._set_masks(inputs)
-        outputs = {name: self._weight(name) for name in self._read_params()}
+        outputs = {name: self._weight(name) for name in objective_parts.reads(self.objective)}
         for item in self._passes():
             # All nodes' outputs are asked for only where some are read: target networks have none.
             if item.nodes:
@@ -115,7 +116,7 @@ class KerasLearner(BaseLearner):
             outputs |= {name: keep(value) for name, value in found.items()}
         self._set_masks({})
         loss = self.objective.loss(XP, outputs, inputs)
-        return loss, self._reports(XP, outputs, inputs)
+        return loss, objective_parts.reports(self.objective, XP, outputs, inputs)
 
     def _differentiate(self, inputs: Mapping[str, Any]) -> tuple[Any, list[Any], dict[str, Any]]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:

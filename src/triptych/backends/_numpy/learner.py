@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from triptych.backends import objective_parts
 from triptych.backends._numpy import differences, factors, rules, source
 from triptych.backends._numpy.layouts import HOMES
 from triptych.backends._numpy.model import Model, run, step
@@ -87,7 +88,9 @@ class NumpyLearner(BaseLearner):
     ) -> tuple[float, Arrays, Arrays]:
         """Return the loss at these arrays, the running statistics it moved, and its reports."""
         assert self.objective is not None
-        outputs = dict(held) | {name: arrays[name] for name in self._read_params()}
+        outputs = dict(held) | {
+            name: arrays[name] for name in objective_parts.reads(self.objective)
+        }
         statistics: Arrays = {}
         for item in self.objective.evaluations:
             if item.gradient:
@@ -97,7 +100,7 @@ class NumpyLearner(BaseLearner):
                 outputs |= self._results(item, values)
                 statistics |= moved
         loss = float(self.objective.loss(xp, outputs, inputs))
-        return loss, statistics, self._reports(xp, outputs, inputs)
+        return loss, statistics, objective_parts.reports(self.objective, xp, outputs, inputs)
 
     def _differentiate(self, inputs: Batch) -> tuple[float, Arrays, Arrays, Arrays]:
         """Return loss, gradients, the running statistics it moved, and its reports."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from triptych.backends import objective_parts
 from triptych.backends._torch import factors, rules, source
 from triptych.backends._torch.layouts import HOMES
 from triptych.backends._torch.model import Model
@@ -95,7 +96,10 @@ class TorchLearner(BaseLearner):
     def _objective(self, tensors: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the forward passes that the objective asks for; return its loss and its reports."""
         assert self.objective is not None
-        outputs = {name: self._array(*self._home(name), "online") for name in self._read_params()}
+        outputs = {
+            name: self._array(*self._home(name), "online")
+            for name in objective_parts.reads(self.objective)
+        }
         for item in self._passes():
             model = self.models[item.network]
             with torch.set_grad_enabled(item.gradient):
@@ -108,7 +112,7 @@ class TorchLearner(BaseLearner):
                 outputs |= self._results(item, values)
                 model.eval()
         loss: Tensor = self.objective.loss(XP, outputs, tensors)
-        return loss, self._reports(XP, outputs, tensors)
+        return loss, objective_parts.reports(self.objective, XP, outputs, tensors)
 
     def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
         kept = self._buffers()
