@@ -1,8 +1,8 @@
 """What the conformance kit is run on: awkward networks, rules, functions and corners, as data.
 
-Awkward on purpose: odd and unequal sizes, strides that do not divide, padding that is uneven,
-biases and running statistics that are not zero, a batch that equals no other size. Small on
-purpose too: the oracle differentiates them by differences. The checks are in ``conformance.py``.
+Awkward on purpose: odd and unequal sizes, strides that do not divide, uneven padding, biases and
+statistics that are not zero, a batch that equals no other size. Small too: the oracle
+differentiates them by differences. The checks are in ``conformance.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _INITIAL = Initial(
 
 class Bootstrapped:
     """Squared error to ``target`` plus half of what the target network says of ``next``, less a
-    tenth of what the online network says of it before the update, in inference mode."""
+    tenth of what the online network says of it before the update."""
 
     evaluations = (
         Evaluation("now", "online", "observation", gradient=True),
@@ -48,8 +48,8 @@ class Bootstrapped:
 
     def reports(self, xp: Any, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> Any:
         """The sum for each example."""
-        error = outputs["now"] - batch["target"] - 0.5 * outputs["later"]
-        return {"squares": xp.sum(xp.square(error + 0.1 * outputs["still"]), axis=1)}
+        error = outputs["now"] - batch["target"] - 0.5 * outputs["later"] + 0.1 * outputs["still"]
+        return {"squares": xp.sum(xp.square(error), axis=1)}
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,8 @@ _CORNERED = ("relu", "relu6", "leaky_relu slope 0.1", "hard_sigmoid", "hard_sigm
 
 def _fan(size: str, hidden: str, kinds: tuple[str, ...], head: str) -> dict[str, str]:
     """A graph in which many layers share one input and are concatenated."""
-    names = [f"f{place}" for place in range(len(kinds))]
-    fan = {name: f"{kind} <- hidden" for name, kind in zip(names, kinds, strict=True)}
-    joined = {"all": f"concatenate <- {', '.join(names)}"}
+    fan = {f"f{place}": f"{kind} <- hidden" for place, kind in enumerate(kinds)}
+    joined = {"all": f"concatenate <- {', '.join(fan)}"}
     return {"input": size, "hidden": hidden} | fan | joined | ({"head": head} if head else {})
 
 
@@ -395,7 +394,7 @@ NAMES = tuple(
     NameCase(name)
     for name in (
         *("kernel", "weight", "bias", "forward", "call", "training", "train", "eval", "model"),
-        *("name", "dtype", "parameters", "variables", "layers", "trainable", "wiring", "masked"),
+        *("name", "dtype", "parameters", "variables", "layers", "trainable", "wiring", "in_place"),
         *("state", "T", "online", "outputs", "inputs", "observation", "type", "step"),
     )
 )

@@ -22,6 +22,8 @@ class Model(nn.Module):
         super().__init__()
         self.wiring = tuple((node.name, node.owner, node.inputs) for node in network.nodes[1:])
         self.masked = frozenset(n.name for n in network.nodes if n.layer.kind == "dropout")
+        self.last_reads = _last_reads(self.wiring)
+        self.in_place = frozenset(_rectified_in_place(network))
         self.input_name = network.input.name
         self.input_dtype = dtype if network.input.layer.values == "real" else torch.int64  # type: ignore[attr-defined]
         for node in network.nodes[1:]:
@@ -34,8 +36,6 @@ class Model(nn.Module):
                 raise Unsupported(f"backend 'torch' cannot call a node {node.name!r}; rename it")
             shapes = network.input_shapes(node)
             self.add_module(node.name, build(node.layer, shapes[0], dtype))
-        self.last_reads = _last_reads(self.wiring)
-        self.in_place = frozenset(_rectified_in_place(network))
         for name in self.in_place:
             self.get_submodule(name).inplace = True
 
