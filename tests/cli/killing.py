@@ -74,6 +74,7 @@ def content(run: Path) -> dict[str, Any]:
 
 def events(run: Path) -> list[tuple[int, str, bytes]]:
     """Step, tag and value of every scalar that TensorBoard shows, wall times left out."""
+    import tensorboard.compat.notf  # noqa: F401  reads without TensorFlow, whose import takes long
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     shown = EventAccumulator(str(run / "events"), size_guidance={"scalars": 0})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_replay import Games, NaiveMemory, assert_same, assert_same_snapshot
+from naive_replay import Games, NaiveMemory, assert_same, assert_same_snapshot, whole
 
 from triptych.learn import replay_state
 from triptych.learn.replay import ReplayMemory
@@ -34,13 +34,15 @@ ENDINGS = st.lists(st.sampled_from([0, 0, 0, 0, 0, 1, 2, 3, 4]), max_size=60)
     n_step=st.integers(1, 4),
     chunk=st.integers(1, 9),
     on_disk=st.booleans(),
-    pieces=st.lists(ENDINGS, min_size=1, max_size=3),
+    pieces=st.lists(ENDINGS, min_size=1, max_size=4),
+    anew=st.booleans(),
 )
 def test_equals_a_memory_of_whole_transitions(
-    tmp_path_factory, capacity, stack, channels, dtype, lanes, n_step, chunk, on_disk, pieces
+    tmp_path_factory, capacity, stack, channels, dtype, lanes, n_step, chunk, on_disk, pieces, anew
 ):
     """Over random episodes, cut off, terminated or left unfinished, and round the ring; after each
-    piece another memory, in which others had played, goes on from a snapshot."""
+    piece another memory, in which others had played, goes on from a snapshot, perhaps with new
+    episodes. What a snapshot held to be final stays as it was."""
     shape, folder = (3, 2, channels * stack), tmp_path_factory.mktemp("replay")
 
     def make():
@@ -54,6 +56,7 @@ def test_equals_a_memory_of_whole_transitions(
         patch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of small files
         games = Games(lanes, (3, 2), channels, stack, dtype)
         memory, naive = make(), NaiveMemory(capacity, lanes, n_step, 0.5)
+        final = {}
         games.begin([memory, naive])
         for endings in pieces:
             games.play([memory, naive], endings)
@@ -66,3 +69,8 @@ def test_equals_a_memory_of_whole_transitions(
             assert_same(restored, naive)
             assert_same_snapshot(restored, memory)
             memory = restored
+            for name, array in whole(memory.snapshot()).items():
+                if name.startswith("chunks|"):
+                    np.testing.assert_array_equal(final.setdefault(name, array), array)
+            if anew:
+                games.begin([memory, naive])
