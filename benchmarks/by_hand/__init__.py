@@ -1,6 +1,7 @@
 """Deep Q-learning for fruit and Space Invaders written by hand, one file per framework.
 
-What a good engineer would write without Triptych: the yardstick for the cost of its abstraction.
+What a good engineer would write without Triptych, with every trick that its backends use: the
+yardstick for the cost of the abstraction.
 Each file has ``make(name)``, which returns the :class:`Hands` that ``loop.py`` trains with, and
 ``matrix_multiply(size)``, which returns a call that multiplies two float32 matrices: the yardstick
 for what the machine can do.

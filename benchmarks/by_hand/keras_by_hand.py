@@ -6,6 +6,7 @@ import os
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
@@ -68,9 +69,11 @@ def make(name):
         optimizer.apply_gradients(zip(grads, model.trainable_variables, strict=True))
         return loss
 
-    @tf.function
+    @tf.function(jit_compile=True)
     def select(observation):
         return tf.argmax(model(observation, training=False)[0])
+
+    select = select.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.uint8))
 
     def act(observation):
         return int(select(tf.convert_to_tensor(observation[None])))

@@ -21,10 +21,10 @@ class Fruit(nn.Module):
 
     def forward(self, x):
         x = x.permute(0, 3, 1, 2).float()
-        x = F.relu(self.conv1(x))
-        x = F.relu(self.conv2(x))
+        x = F.relu(self.conv1(x), inplace=True)
+        x = F.relu(self.conv2(x), inplace=True)
         x = x.permute(0, 2, 3, 1).flatten(1)
-        return self.dense2(F.relu(self.dense1(x)))
+        return self.dense2(F.relu(self.dense1(x), inplace=True))
 
 
 class Invaders(nn.Module):
@@ -39,12 +39,12 @@ class Invaders(nn.Module):
 
     def forward(self, x):
         x = x.permute(0, 3, 1, 2).float() * (1 / 255)
-        x = F.relu(self.conv1(x))
-        x = F.relu(self.conv2(x))
-        x = F.relu(self.conv3(x))
+        x = F.relu(self.conv1(x), inplace=True)
+        x = F.relu(self.conv2(x), inplace=True)
+        x = F.relu(self.conv3(x), inplace=True)
         x = x.permute(0, 2, 3, 1).flatten(1)
-        x = F.relu(self.dense1(x))
-        x = F.relu(self.dense2(x))
+        x = F.relu(self.dense1(x), inplace=True)
+        x = F.relu(self.dense2(x), inplace=True)
         return self.dense3(x)
 
 
