@@ -71,15 +71,25 @@ def test_backend(backend: str, package: str, tmp_path: Path) -> None:
 
 def test_atari_and_pictures(tmp_path: Path) -> None:
     fruit = "--set task.grid=5 --set budgets.published.episodes=3 --backend torch --out run"
-    atari, training, watch = ask(
+    atari, breakout, small, shown, training, watch = ask(
         tmp_path,
-        "ale_py,PIL,tensorboard",
+        "ale_py,minatar,PIL,tensorboard",
         "train space-invaders --backend torch --out atari",
+        "train space-invaders --backend torch --out atari --set task.environment=ALE/Breakout-v5",
+        "train minatar-space-invaders --backend torch --out atari",
+        "show space-invaders --set task.environment=ALE/Breakout-v5",
         f"train fruit {fruit}",
         "watch run",
     )
-    assert atari[0] == 2
-    assert "ale_py" in atari[1] and "pip install 'triptych[atari]'" in atari[1]
+    for answer, package, extra in (
+        (atari, "ale_py", "atari"),
+        (breakout, "ale_py", "atari"),
+        (small, "minatar", "minatar"),
+    ):
+        assert answer[0] == 2
+        assert f"needs the package {package!r}, which is not installed" in answer[1]
+        assert f"pip install 'triptych[{extra}]'" in answer[1] and answer[1].count("\n") == 1
+    assert shown == (0, "")  # a network's size needs no emulator
     assert not (tmp_path / "atari").exists()
     assert training == (0, "")
     note = json.loads((tmp_path / "run" / "run.json").read_text())["events"]

@@ -96,7 +96,7 @@ def _in_emulator(environment: str) -> bool:
 def action_count(environment: str, options: Mapping[str, Any]) -> int | None:
     """Return the number of a game's actions; None where only the emulator knows."""
     game = _ID.fullmatch(environment)
-    return 18 if options["full_action_space"] else games().get(game[1]) if game else None
+    return games().get(game[1]) if game and not options["full_action_space"] else None
 
 
 Step = tuple[np.ndarray, Any, bool, bool, dict[str, Any]]

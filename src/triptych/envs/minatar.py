@@ -24,7 +24,8 @@ OPTIONS: dict[str, Option] = {
     "sticky_actions": Option(default=0.1, low=0.0, high=1.0),
     "difficulty_ramping": Option(default=True),
 }
-GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+GAMES = {"asterix": 5, "breakout": 3, "freeway": 3, "seaquest": 6, "space_invaders": 4}
+"""How many of the six actions do something in each game."""
 
 _PIXELS = 16
 _GROUND = (24, 26, 34)
@@ -53,6 +54,18 @@ def problem(environment: str) -> str | None:
     )
 
 
+def action_count(environment: str, options: Mapping[str, Any]) -> int | None:
+    """Return the number of a game's actions."""
+    game, minimal = _game(environment)
+    return GAMES[game] if minimal else 6
+
+
+def _game(environment: str) -> tuple[str, bool]:
+    """Return the package's name of a game, and whether only actions that act are given."""
+    name, version = environment.removeprefix("MinAtar/").split("-v")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(), version == "1"
+
+
 def build(
     environment: str, options: Mapping[str, Any], render_mode: str | None
 ) -> gymnasium.Env[Any, Any]:
@@ -70,9 +83,10 @@ def build(
     wrong = problem(environment)
     if wrong is not None:
         raise TaskError(wrong)
-    name, version = environment.removeprefix("MinAtar/").split("-v")
-    game = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-    return MinAtarEnv(game, minimal=version == "1", render_mode=render_mode, **options)
+    try:
+        return MinAtarEnv(*_game(environment), render_mode=render_mode, **options)
+    except ImportError as error:
+        raise missing("minatar", "minatar", f"environment {environment!r}") from error
 
 
 class MinAtarEnv(gymnasium.Env[np.ndarray, Any]):
@@ -98,7 +112,7 @@ class MinAtarEnv(gymnasium.Env[np.ndarray, Any]):
     ) -> None:
         self.made = (game, minimal, sticky_actions, difficulty_ramping)
         self.render_mode = render_mode
-        self._game = _package(f"MinAtar/{game}")(game, sticky_actions, difficulty_ramping)
+        self._game = _package()(game, sticky_actions, difficulty_ramping)
         six = range(self._game.num_actions())
         self._actions = self._game.minimal_action_set() if minimal else list(six)
         shape = tuple(self._game.state_shape())
@@ -147,7 +161,7 @@ class MinAtarEnv(gymnasium.Env[np.ndarray, Any]):
         self._game.env.random = self._game.random
 
 
-def _package(environment: str) -> Any:
+def _package() -> Any:
     """Return the package's class of games.
 
     It warns where packages for drawing are missing, which nothing here needs.
@@ -156,8 +170,6 @@ def _package(environment: str) -> Any:
     logging.disable(logging.WARNING)
     try:
         from minatar import Environment
-    except ImportError as error:
-        raise missing("minatar", "minatar", f"environment {environment!r}") from error
     finally:
         logging.disable(before)
     return Environment

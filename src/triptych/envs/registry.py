@@ -64,7 +64,7 @@ _FAMILIES: dict[str, Family] = {
     "ALE/*": Family(
         atari.OPTIONS, atari.build, atari.EVALUATION, atari.problem, atari.action_count
     ),
-    "MinAtar/*": Family(minatar.OPTIONS, minatar.build, problem=minatar.problem),
+    "MinAtar/*": Family(minatar.OPTIONS, minatar.build, {}, minatar.problem, minatar.action_count),
 }
 
 

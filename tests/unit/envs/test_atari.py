@@ -201,3 +201,49 @@ def test_a_missing_package_names_its_extra(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingDependency, match=rf"{package}.*triptych\[atari\]"):
         envs.make(task())
+
+
+def test_the_table_of_actions_is_the_emulators():
+    from triptych.envs import atari
+
+    wrong = []
+    for name in atari.ids():
+        given = {"environment": name, "noop_max": 0}
+        env = envs.make(given)
+        if env.action_space.n != envs.action_count(given):
+            wrong.append(name)
+        env.close()
+    assert wrong == [] and len(atari.ids()) > 100
+    full = {"environment": "ALE/Skiing-v5", "full_action_space": True}
+    assert envs.action_count(full) == envs.make(full).action_space.n > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("ALE/SpaceInvader-v5", "ALE/SpaceInvaders-v5"),
+        ("ALE/Spaceinvaders", "ALE/SpaceInvaders-v5"),
+        ("SpaceInvaders", "ALE/SpaceInvaders-v5"),
+        ("breakout", "ALE/Breakout-v5"),
+        ("ALE/Pong-v4", "ALE/Pong-v5"),
+    ],
+)
+def test_an_unknown_game_is_told_with_the_nearest_name(name, nearest):
+    (sentence,) = envs.problems({"environment": name})
+    assert sentence.startswith(f"there is no environment {name!r} (did you mean {nearest!r}?)")
+
+
+def test_a_game_without_an_idle_action_cannot_begin_with_no_ops():
+    with pytest.raises(TaskError, match=r"no action that does nothing.*set noop_max: 0"):
+        envs.make({"environment": "ALE/Backgammon-v5"})
+
+
+@pytest.mark.parametrize("rom", [None, b"no ROM"])
+def test_a_missing_or_damaged_rom_is_named(rom, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ALE_ROMS_DIR", str(tmp_path))
+    if rom is not None:
+        (tmp_path / "pong.bin").write_bytes(rom)
+    state = "missing" if rom is None else "damaged"
+    with pytest.raises(TaskError, match=rf"the ROM of 'ALE/Pong-v5', pong.bin, is {state} in "):
+        envs.make({"environment": "ALE/Pong-v5"})
+    assert capsys.readouterr().out == ""

@@ -10,6 +10,7 @@ from fakes import algorithm
 
 from triptych.backends._numpy.namespace import NumpyNamespace
 from triptych.learn import objectives
+from triptych.spec.algorithms import Prioritised
 from triptych.spec.objective import CrossEntropy, SquaredError, TDHuber, TDSquared
 
 Q = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0], [4.0, 0.0, 1.0]])
@@ -55,6 +56,49 @@ def test_td_huber_is_squared_near_and_linear_far() -> None:
     assert loss(TDHuber(delta=1.0, reduction="mean")) == pytest.approx(np.mean(expected))
     expected = [2.0 * (8.0 - 1.0), 1.5**2 / 2, 2.0**2 / 2]
     assert loss(TDHuber(delta=2.0, reduction="sum")) == pytest.approx(np.sum(expected))
+
+
+@pytest.mark.parametrize("objective", [TDSquared(reduction="sum"), TDHuber(reduction="sum")])
+def test_several_steps_are_discounted_as_the_batch_says(objective: Any) -> None:
+    discount = np.array([0.25, 0.5, 0.125])
+    target = BATCH["reward"] + np.array([0.25 * 20.0, 0.5 * -1.0, 0.0])
+    built = objectives.build(objective, algorithm(discount=0.5, n_step=3))
+    outputs = {"q": Q, "next_q": NEXT}
+    found = built.target(NumpyNamespace(), outputs, {**BATCH, "discount": discount})  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found, target)
+    with pytest.raises(KeyError, match="discount"):
+        built.loss(NumpyNamespace(), outputs, BATCH)
+    assert built.factors()["n_step"] == 3  # type: ignore[attr-defined]
+
+
+def test_one_step_reads_no_discount_of_the_batch() -> None:
+    built = objectives.build(TDSquared(), algorithm(discount=0.5))
+    outputs, batch = {"q": Q, "next_q": NEXT}, {**BATCH, "discount": np.full(3, 9.0)}
+    found = built.target(NumpyNamespace(), outputs, batch)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(found, TARGET)
+
+
+@pytest.mark.parametrize(
+    ("objective", "losses"),
+    [
+        (TDSquared(factor=1.0), ERRORS**2),
+        (TDHuber(delta=1.0), np.abs(ERRORS) - 0.5),
+    ],
+)
+def test_priorities_weigh_each_loss_and_report_the_errors(objective: Any, losses: Any) -> None:
+    weight = np.array([1.0, 0.25, 0.5])
+    built: Any = objectives.build(objective, algorithm(discount=0.5, prioritised=Prioritised()))
+    outputs, batch = {"q": Q, "next_q": NEXT}, {**BATCH, "weight": weight}
+    found = built.loss(NumpyNamespace(), outputs, batch)
+    assert found == pytest.approx(np.mean(weight * losses))
+    reported = built.reports(NumpyNamespace(), outputs, batch)
+    assert list(reported) == ["error"]
+    np.testing.assert_allclose(reported["error"], ERRORS)
+    assert built.factors()["weighted"] is True
+
+
+def test_without_priorities_nothing_is_reported() -> None:
+    assert not hasattr(objectives.build(TDSquared(), algorithm()), "reports")
 
 
 def test_double_q_lets_the_online_network_choose_and_the_target_network_judge() -> None:

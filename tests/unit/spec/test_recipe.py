@@ -11,7 +11,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from triptych.errors import RecipeError
+from triptych.engines import setup
+from triptych.errors import RecipeError, TaskError
 from triptych.spec.recipe import DQN, Budget, Recipe, parse_recipe
 from triptych.spec.rules import Adam, Clip
 from triptych.spec.schedules import Constant, Linear
@@ -43,7 +44,7 @@ def mistakes(data, **options) -> list[str]:
 
 
 def test_the_shipped_recipes_are_what_the_design_says():
-    fruit, atari = load_recipe("fruit"), load_recipe("space-invaders")
+    fruit, atari = load_recipe("fruit"), setup.load_recipe("space-invaders")
     assert fruit.network.shapes["input"] == (15, 15, 1)
     assert (fruit.algorithm.discount, fruit.algorithm.batch) == (0.8, 128)
     assert fruit.algorithm.target_sync is None
@@ -62,6 +63,33 @@ def test_the_shipped_recipes_are_what_the_design_says():
     assert atari.algorithm.target_sync == 10_000
     assert atari.optimizer == Adam(Constant(2.5e-4), clip=Clip(global_norm=1.0))
     assert atari.network.by_name["rescale1"].layer.scale == 1 / 255
+
+
+def test_a_network_may_end_with_the_tasks_number_of_actions():
+    data = deepcopy(SHIPPED["fruit"])
+    data["network"] = "15x15x1 -> flatten -> dense {task.actions}"
+    asked = []
+    recipe = parse_recipe("mine", data, count_actions=lambda task: asked.append(task) or 7)
+    assert recipe.network.shapes[recipe.network.output.name] == (7,)
+    assert asked == [data["task"]] == [recipe.task]  # the task itself is as it was written
+    assert recipe.data == data
+    parse_recipe("mine", SHIPPED["fruit"], count_actions=lambda task: 1 / 0)  # not asked
+    assert mistakes(data) == ["network: {task.actions} refers to a value that the recipe lacks"]
+
+
+def test_a_task_whose_actions_cannot_be_counted_is_one_mistake():
+    data = deepcopy(SHIPPED["fruit"])
+    data["network"] = "15x15x1 -> flatten -> dense {task.actions}"
+
+    def fails(task):
+        raise TaskError("there is no such game")
+
+    assert mistakes(data, count_actions=fails) == ["task: there is no such game"]
+    told = mistakes(data, check_task=lambda task: ["no such game"], count_actions=lambda task: None)
+    assert told == ["task: no such game"]
+    assert mistakes(data | {"task": 3}, count_actions=fails) == [
+        "task: expected a mapping of options but found 3"
+    ]
 
 
 def test_recipes_are_equal_hashable_and_pickle():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from triptych.engines import setup
 from triptych.errors import RecipeError
 from triptych.spec import shelf
 from triptych.spec.recipe import Recipe
@@ -28,7 +29,7 @@ def write(tmp_path):
 
 def test_every_shipped_recipe_loads():
     assert {"fruit", "space-invaders"} <= set(shipped())
-    assert all(load_recipe(name).name == name for name in shipped())
+    assert all(setup.load_recipe(name).name == name for name in shipped())
 
 
 def test_a_file_of_ones_own(write):

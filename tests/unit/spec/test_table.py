@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from triptych.engines.setup import load_recipe
 from triptych.spec import table
 from triptych.spec.layers import AveragePool, Conv, Input, MaxPool, ReLU
 from triptych.spec.network import Network
 from triptych.spec.notation import parse
-from triptych.spec.shelf import load_recipe
 
 
 @pytest.mark.parametrize(

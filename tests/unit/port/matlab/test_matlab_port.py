@@ -15,6 +15,7 @@ import pytest
 from triptych.backends import registry
 from triptych.backends.carried import Given, Trained
 from triptych.backends.protocol import Params, Slots
+from triptych.engines.setup import load_recipe
 from triptych.errors import PortError
 from triptych.port.matlab import PORTER, calls, files, writing
 from triptych.port.matlab.reading import RUNNER
@@ -25,7 +26,6 @@ from triptych.spec.network import Network
 from triptych.spec.notation import parse
 from triptych.spec.randomness import generator
 from triptych.spec.rules import SCG, Adam, Clip, constant
-from triptych.spec.shelf import load_recipe
 from triptych.testing.cases import NETWORKS, RULES, NetworkCase, RuleCase
 from triptych.testing.recurrent_cases import GATED, RECURRENT, STEPS
 
