@@ -29,6 +29,8 @@ QUICK = [
     "weights loaded through half precision",
     "end of episode ignored",
     "half of the batch",
+    "discount of one step for three",
+    "weights of priorities ignored",
     "a bias that does not learn",
     "epsilon before the correction",
     "counter of updates forgotten",

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from triptych.backends.protocol import Evaluation
-from triptych.learn.objectives import QLearning, Supervised, huber, reduce, squared, take
+from triptych.learn.objectives import (
+    PrioritisedQLearning,
+    QLearning,
+    Supervised,
+    huber,
+    reduce,
+    squared,
+    take,
+)
 from triptych.spec.objective import CrossEntropy, SquaredError, TDHuber, TDSquared
 
 
@@ -62,7 +71,14 @@ def ideas(objective: Any, size: int, outputs: int) -> Iterator[Idea | Search]:
 
 
 def _constants(objective: QLearning) -> Iterator[Idea | Search]:
-    """The discount and what may have become of it."""
+    """The discount and what may have become of it; how transitions were drawn."""
+    if isinstance(objective, PrioritisedQLearning):
+        even = vary(objective, losses=partial(QLearning.losses, objective))
+        yield Idea("prioritised-replay", "weighted", "not weighted", even)
+    if objective.n_step > 1:  # then the batch holds the discounts
+        words = (f"discounts of up to {objective.n_step} steps", "the discount of one step")
+        yield Idea("n-step", *words, vary(objective, n_step=1))
+        return
     own = objective.discount
     rounded = float(np.float32(own))
     if rounded != own:
@@ -131,6 +147,8 @@ def _by_error(objective: Any, function: Callable[[Any, Any], Any]) -> Any:
         if isinstance(objective, QLearning):
             target = xp.stop_gradient(objective.target(xp, outputs, batch))
             values = function(xp, take(xp, outputs["q"], batch["action"]) - target)
+            if isinstance(objective, PrioritisedQLearning):
+                values = batch["weight"] * values
         else:
             values = xp.sum(function(xp, outputs["output"] - batch["target"]), axis=1)
         return reduce(xp, values, reduction)

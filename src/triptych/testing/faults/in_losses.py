@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from triptych.backends.protocol import Evaluation
-from triptych.learn.objectives import huber, reduce, squared, take
+from triptych.learn.objectives import QLearning, huber, reduce, squared, take
 from triptych.parity.subject import Subject
 from triptych.spec.objective import TDHuber
 from triptych.testing.faults.fault import Fault, objective
@@ -192,6 +193,14 @@ FAULTS = (
     Fault(
         "discount of three steps", "n-step", 3, "target", "jax", "torch",
         subject=objective(discount=0.8**3),
+    ),
+    Fault(
+        "discount of one step for three", "n-step", 3, "several steps", "keras", "torch",
+        subject=objective(n_step=1),
+    ),
+    Fault(
+        "weights of priorities ignored", "prioritised-replay", 3, "priorities", "jax", "keras",
+        subject=objective(losses=lambda own: partial(QLearning.losses, own)),
     ),
     Fault(
         "end of episode ignored", "terminal-handling", 3, "sgd", "torch", "jax",

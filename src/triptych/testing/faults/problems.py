@@ -11,6 +11,7 @@ import numpy as np
 
 from triptych.learn import objectives
 from triptych.parity.subject import Subject, shake
+from triptych.spec.algorithms import Prioritised
 from triptych.spec.initial import Initial
 from triptych.spec.network import Network
 from triptych.spec.notation import parse
@@ -30,8 +31,8 @@ _POOL = 64
 class Batches:
     """Random batches that fit a network, the same ones each time they are iterated.
 
-    They hold what deep Q-learning reads and what supervised learning reads: ``target`` is a class
-    for cross-entropy, else a row of numbers.
+    They hold what deep Q-learning reads (with several steps and priorities too) and what
+    supervised learning reads: ``target`` is a class for cross-entropy, else a row of numbers.
     """
 
     shape: tuple[int, ...]
@@ -40,7 +41,7 @@ class Batches:
     seed: int
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        stream = generator(self.seed, "faults/batches")
+        stream, replay = (generator(self.seed, f"faults/{name}") for name in ("batches", "replay"))
         pool = stream.integers(0, 256, (_POOL, *self.shape), dtype=np.uint8)
         if len(self.shape) == 2:  # a sequence: some end early, the steps behind are zero
             pool[: _POOL // 2, -2:] = 0
@@ -54,6 +55,8 @@ class Batches:
                 "next_observation": pool[later],
                 "terminated": stream.random(BATCH) < 0.3,
                 "truncated": stream.random(BATCH) < 0.3,
+                "discount": 0.8 ** replay.integers(1, 4, BATCH),
+                "weight": replay.uniform(0.1, 1.0, BATCH),
                 "target": np.argmax(numbers, axis=1).astype(np.int32) if self.classes else numbers,
             }
 
@@ -74,7 +77,7 @@ def problem(
         objective: deep Q-learning on squared errors unless given.
         seed: of params, batches and dropout masks.
         lockstep: updates of rung 6.
-        options: of the algorithm: discount, target_sync, double.
+        options: of the algorithm: discount, target_sync, double, n_step, prioritised.
     """
     graph = network if isinstance(network, Network) else parse(network)
     objective = objective or TDSquared()
@@ -150,6 +153,8 @@ PROBLEMS: dict[str, Callable[[], Subject]] = {
     "own target": lambda: problem(PLAIN, _MOMENTUM, target_sync=None),
     "target": lambda: problem(PLAIN, _MOMENTUM),
     "huber": lambda: problem(PLAIN, _MOMENTUM, TDHuber()),
+    "several steps": lambda: problem(PLAIN, _MOMENTUM, n_step=3),
+    "priorities": lambda: problem(PLAIN, _MOMENTUM, TDHuber(), prioritised=Prioritised()),
     "square": lambda: problem(SQUARE, _MOMENTUM),
     "short": lambda: problem(SHORT, _MOMENTUM),
     "pools": lambda: problem(POOLS, _MOMENTUM),
