@@ -13,6 +13,7 @@ from fakes import Corridor, FakeLearner, algorithm, make
 from triptych.learn.training import Training
 from triptych.spec.algorithms import Prioritised
 from triptych.spec.recipe import Budget, Logging
+from triptych.spec.schedules import Linear
 
 
 def played(training: Training) -> Training:
@@ -49,8 +50,9 @@ def test_one_pass_looks_at_all_games() -> None:
 
 def test_draws_are_made_in_the_order_of_the_games() -> None:
     """The same stream as of one game that shows the games' observations in turn."""
-    side = make(algorithm(games=2), Budget(steps=40), seed=3).agent
-    alone = make(algorithm(), Budget(steps=40), seed=3).agent
+    more: Any = {"exploration": Linear(1.0, 0.0, 60), "random_steps": 7}
+    side = make(algorithm(games=2, **more), Budget(steps=40), seed=3).agent
+    alone = make(algorithm(**more), Budget(steps=40), seed=3).agent
     for step in range(50):
         pair = [np.array([step, 0], np.uint8), np.array([step + 1, 0], np.uint8)]
         expected = []
