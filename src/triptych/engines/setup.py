@@ -64,6 +64,11 @@ def count_actions(task: Mapping[str, Any]) -> int | None:
     return None if task_problems(task) else envs.action_count(task)
 
 
+def full_task(recipe: Recipe) -> Mapping[str, Any]:
+    """Return a recipe's task with a value for every option of its environment."""
+    return recipe.task if "dataset" in recipe.task else envs.complete(recipe.task)
+
+
 def _judgeable(recipe: Recipe) -> Recipe:
     if recipe.outcome.episodes is None and recipe.task.get("environment") != _LISTED:
         raise RecipeError(

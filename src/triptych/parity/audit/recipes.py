@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from triptych import envs
-from triptych.engines.setup import header_of, recipe_of
+from triptych.engines.setup import full_task, header_of, recipe_of
 from triptych.runs.folder import RunFolder
 from triptych.spec.algorithms import DQN
 from triptych.spec.layers import Activation, Input, Layer
@@ -36,8 +35,7 @@ _LOSSES = {
 def of_recipe(recipe: Recipe, budget: str | None = None) -> Factors:
     """Return every factor of a recipe; ``budget`` names one of its budgets (the first)."""
     names = _names(recipe.network)
-    task = recipe.task if "dataset" in recipe.task else envs.complete(recipe.task)
-    found = {f"task.{key}": value for key, value in task.items()}
+    found = {f"task.{key}": value for key, value in full_task(recipe).items()}
     found |= _input_factors(recipe.network) | _layer_factors(recipe.network, names)
     found |= _initial_factors(recipe, names)
     found |= of_rule(recipe.optimizer) | _loss_factors(recipe.objective)
