@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -41,8 +41,7 @@ class KerasLearner(BaseLearner):
             rules.build(self.native_rule, self.trained, self.dtype) if self.native_rule else None
         )
         self._compiled_forward = {
-            name: tf.function(lambda x, m=item: m(x, training=False))
-            for name, item in self.models.items()
+            name: tf.function(_inference(item)) for name, item in self.models.items()
         }
         self._compiled_for_one: dict[tuple[str, Any], Any] = {}
         self._compiled_step_forward = tf.function(
@@ -248,6 +247,11 @@ class KerasLearner(BaseLearner):
     def _restore_statistics(self, kept: list[np.ndarray]) -> None:
         for variable, value in zip(self.model.non_trainable_variables, kept, strict=True):
             variable.assign(value)
+
+
+def _inference(item: keras.Model) -> Callable[[Any], Any]:
+    """A model's forward pass; as a default argument the model would be looked at in every call."""
+    return lambda x: item(x, training=False)
 
 
 BACKEND = NativeBackend(

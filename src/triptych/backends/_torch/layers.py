@@ -52,6 +52,8 @@ class Conv2d(nn.Conv2d):
             bias=layer.bias,
             dtype=dtype,
         )
+        # As its input lies in memory; otherwise the kernel is copied at every call.
+        self.to(memory_format=torch.channels_last)
         self.uneven: Amounts | None = None if even else pad
 
     def forward(self, x: Tensor) -> Tensor:

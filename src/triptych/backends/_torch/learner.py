@@ -60,8 +60,10 @@ class TorchLearner(BaseLearner):
         """Native parts by canonical name -> one array per trained parameter."""
         return [
             # Fused optimizers read raw memory: strides must be the parameter's own.
-            torch.tensor(
-                join(tuple(p.shape), self.dtype, [(self._home(n)[1], values[n]) for n in names])
+            torch.empty_like(p, requires_grad=False).copy_(
+                torch.from_numpy(
+                    join(tuple(p.shape), self.dtype, [(self._home(n)[1], values[n]) for n in names])
+                )
             )
             for p, names in zip(self.trained, self.natives.values(), strict=True)
         ]
@@ -103,16 +105,21 @@ class TorchLearner(BaseLearner):
         for item in self._passes():
             model = self.models[item.network]
             with torch.set_grad_enabled(item.gradient):
-                model.train(item.gradient)
+                self._set_mode(model, item.gradient)
                 masks = tensors if item.gradient else None
                 if item.nodes:
                     values = model.all_outputs(tensors[item.input], masks)
                 else:
                     values = {self.network.output.name: model(tensors[item.input], masks)}
                 outputs |= self._results(item, values)
-                model.eval()
+                self._set_mode(model, False)
         loss: Tensor = self.objective.loss(XP, outputs, tensors)
         return loss, objective_parts.reports(self.objective, XP, outputs, tensors)
+
+    def _set_mode(self, model: Model, training: bool) -> None:
+        """Go into or out of training mode, where any layer knows the difference."""
+        if model.has_modes:
+            model.train(training)
 
     def _loss_and_gradients(self, inputs: Batch) -> tuple[float, dict[str, np.ndarray]]:
         kept = self._buffers()

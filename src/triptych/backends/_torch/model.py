@@ -22,6 +22,7 @@ class Model(nn.Module):
         super().__init__()
         self.wiring = tuple((node.name, node.owner, node.inputs) for node in network.nodes[1:])
         self.masked = frozenset(n.name for n in network.nodes if n.layer.kind == "dropout")
+        self.has_modes = any(n.layer.kind in ("dropout", "batch_norm") for n in network.nodes)
         self.last_reads = _last_reads(self.wiring)
         self.in_place = frozenset(_rectified_in_place(network))
         self.input_name = network.input.name
@@ -65,7 +66,7 @@ class Model(nn.Module):
         self, name: str, owner: str, taken: list[Tensor], masks: Mapping[str, Tensor] | None
     ) -> Tensor:
         given = [(masks or {}).get(f"mask/{name}")] if name in self.masked else []
-        value: Tensor = self.get_submodule(owner)(*taken, *given)
+        value: Tensor = self._modules[owner](*taken, *given)
         return value
 
     def step(
