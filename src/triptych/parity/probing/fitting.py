@@ -86,6 +86,7 @@ def refine(
     tapes: Sequence[Tape],
     known: dict[str, float] | None = None,
     model: Model | None = None,
+    anew: str | None = None,
 ) -> Fit:
     """Return a fit improved from where it is, for another model or with constants pinned.
 
@@ -94,14 +95,14 @@ def refine(
         tapes: as in :func:`search`.
         known: constants to hold at a value.
         model: the hypothesis, if another than the fit's; its new constants are guessed.
+        anew: a constant to guess again, all of whose guesses are followed.
     """
     model = model or fit.model
     held = {name: fit.constants[name] for name in fit.pinned} | (known or {})
-    columns = [
-        _guesses(model, name, fit.constants.get(name)) for name in model.free if name not in held
-    ]
+    before = {name: value for name, value in fit.constants.items() if name != anew}
+    columns = [_guesses(model, name, before.get(name)) for name in model.free if name not in held]
     grid = _grid(columns)
-    return _followed(model, grid, tapes, fit.varying, 2, held)
+    return _followed(model, grid, tapes, fit.varying, len(grid) if anew else 2, held)
 
 
 def _grid(columns: Sequence[tuple[float, ...]]) -> np.ndarray:

@@ -136,8 +136,21 @@ class _Probe:
         known = {family_of(fit) for fit in near}
         other = next(fit for fit in found if family_of(fit) not in known)
         finals = [self._clipped(fit) for fit in (*near, other)]
-        finals.sort(key=lambda fit: misfit(fit, [self.judge]))
+        finals += self._begun_again(finals)
+        finals.sort(key=self._misfit)
         return self._ordered(finals)
+
+    def _begun_again(self, finals: Sequence[Fit]) -> list[Fit]:
+        """Return the nearest fits from every guess of epsilon, where none reproduces the held-out
+        sequence: one that ended too small to be felt can't grow."""
+        least = min(map(self._misfit, finals))
+        if least <= TOLERANCE[self.dtype]:
+            return []
+        again = [f for f in finals if self._misfit(f) <= 2 * least and "epsilon" in f.model.free]
+        return [refine(fit, [*self.tapes, self.wide], anew="epsilon") for fit in again]
+
+    def _misfit(self, fit: Fit) -> float:
+        return misfit(fit, [self.judge])
 
     def _siblings(self, fit: Fit) -> list[Fit]:
         """Return the same rule with other flags, begun where a fit that is not clean ended."""
@@ -157,7 +170,7 @@ class _Probe:
 
     def _ordered(self, finals: list[Fit]) -> list[Fit]:
         """Put what reproduces the held-out sequence first, with the fewest constants, smoothest."""
-        good = [f for f in finals if misfit(f, [self.judge]) <= TOLERANCE[self.dtype]]
+        good = [f for f in finals if self._misfit(f) <= TOLERANCE[self.dtype]]
         tapes = [*self.tapes, self.wide]
         plain = [simplest(fit, tapes, self.dtype) for fit in good]
         order = {id(family): place for place, family in enumerate(FAMILIES)}
