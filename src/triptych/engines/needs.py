@@ -6,6 +6,7 @@ same is in ``runs``.
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -117,7 +118,9 @@ def _check_memory(replay: Replay, at_once: int) -> None:
 
 def _check_disk(replay: Replay, folder: Path, in_all: int) -> None:
     place = existing(folder)
-    free = shutil.disk_usage(place).free
+    total, _, free = shutil.disk_usage(place)
+    if total == 0:  # no disk, such as /proc: writing there says what is wrong
+        return
     needed = max(replay.disk * in_all - _held(folder), 0)
     if needed <= free:
         return
@@ -135,6 +138,8 @@ def _check_disk(replay: Replay, folder: Path, in_all: int) -> None:
 def _held(folder: Path) -> int:
     """Bytes of all checkpoints in a folder, which the next ones take the place of."""
     total = 0
+    if not os.path.isdir(folder):  # the name may be too long to ask more
+        return total
     for path in folder.rglob("checkpoints/**/*"):
         with suppress(OSError):  # another process may just be removing it
             total += path.stat().st_size if path.is_file() else 0
@@ -143,7 +148,8 @@ def _held(folder: Path) -> int:
 
 def existing(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that is there already."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    # A name that is too long is no folder; pathlib would raise.
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.isdir(path))
 
 
 def available_memory() -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -253,14 +252,13 @@ def test_the_written_text_loads_without_triptych(name: str, tmp_path: Path) -> N
     np.save(tmp_path / "x.npy", inputs)
     code = _HOME.format(folder=str(tmp_path))
     environment = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "PATH": "/usr/bin"}
-    # On by default on some processors only, and sums are ordered otherwise.
-    environment["TF_ENABLE_ONEDNN_OPTS"] = os.environ["TF_ENABLE_ONEDNN_OPTS"]
     subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, check=True, env=environment,
         capture_output=True,
     )  # fmt: skip
     again = PORTER.load(source.trained, tmp_path / "net.keras", name)
-    assert np.array_equal(np.load(tmp_path / "y.npy"), again.outputs(inputs, "float32"))
+    found = np.load(tmp_path / "y.npy")  # another process may order a sum otherwise
+    assert apart_by_example(found, again.outputs(inputs, "float32")) <= 1e-5
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -77,8 +77,10 @@ def train_torch(names, learner, batches):
     for update, gradients in enumerate(batches):
         for name, gradient in gradients.items():
             node, home = learner._home(name)
-            native = np.ascontiguousarray(home.to_native(gradient))
-            getattr(model.get_submodule(node), home.attribute).grad = torch.from_numpy(native)
+            param = getattr(model.get_submodule(node), home.attribute)
+            # As backward() leaves it: fused optimizers read raw memory, in the parameter's strides.
+            native = torch.from_numpy(np.ascontiguousarray(home.to_native(gradient)))
+            param.grad = torch.empty_like(param, requires_grad=False).copy_(native)
         if "clip_gradients" in names:
             names["clip_gradients"](model)
         if "rate" in names:
