@@ -1,17 +1,16 @@
 """Runs a command of Triptych that is killed at a point chosen beforehand, as by ``kill -9``.
 
-    python kill_driver.py STEP moment SECONDS train ...   so long after that step
-    python kill_driver.py STEP write NUMBER train ...     before the n-th next change on the disk
-
-The whole process group dies, with whatever threads the frameworks have.
+A point is a step and what is awaited from there on: ``moment`` and seconds, or ``write`` and the
+number of changes on the disk. The whole process group dies, with whatever threads the frameworks
+have.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from triptych.cli import main
@@ -42,6 +41,12 @@ def kill_at_change(number: int) -> None:
         setattr(os, name, counting(getattr(os, name)))
 
 
+def run(step: str, kind: str, amount: str, words: Sequence[str]) -> int:
+    """Run a command, and kill it there."""
+    arm(int(step), kind, amount)
+    return main(words)
+
+
 def arm(step: int, kind: str, amount: str) -> None:
     """Wait for the step in which the training is that far."""
     make_step, armed = Training._step, False
@@ -57,8 +62,3 @@ def arm(step: int, kind: str, amount: str) -> None:
         return make_step(training)
 
     Training._step = stepping  # type: ignore[method-assign]
-
-
-if __name__ == "__main__":
-    arm(int(sys.argv[1]), *sys.argv[2:4])
-    sys.exit(main(sys.argv[4:]))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import kill_driver
 import numpy as np
 from terminal import Command, header, triptych
 
 from triptych.runs import checkpoints, files
 from triptych.runs.parts import FOLDER
 
-DRIVER = str(Path(__file__).parent / "kill_driver.py")
 SEED = int(os.environ.get("TRIPTYCH_KILL_SEED", "1"))
 Point = tuple[str, str, str]
 """Step, kind and amount, as the driver takes them."""
@@ -43,7 +46,7 @@ def check_kills(words: list[str], backend: str, chosen: list[Point], folder: Pat
     command = ["train", *words, *how, "--out", "killed"]
     half_written = 0
     for point in chosen:
-        answer = Command(command, folder, program=(DRIVER, *point)).answer()
+        answer = Command(command, folder, main=partial(kill_driver.run, *point)).answer()
         assert answer.code == -signal.SIGKILL, (point, chosen, answer)
         assert header(folder / "killed")["status"] == "running"
         half_written += any((folder / "killed" / "checkpoints").rglob(".*.tmp"))
@@ -74,7 +77,8 @@ def content(run: Path) -> dict[str, Any]:
 
 def events(run: Path) -> list[tuple[int, str, bytes]]:
     """Step, tag and value of every scalar that TensorBoard shows, wall times left out."""
-    import tensorboard.compat.notf  # noqa: F401  reads without TensorFlow, whose import takes long
+    # Said so, it reads without TensorFlow, whose import takes long.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     shown = EventAccumulator(str(run / "events"), size_guidance={"scalars": 0})

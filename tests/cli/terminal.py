@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
+
+from triptych import cli
 
 FRUIT = [
     "fruit", "--set", "task.grid=5", "--set", "budgets.published.episodes=150",
@@ -29,6 +32,8 @@ FRUIT = [
 TENSORFLOW = ("WARNING: All log messages before absl", "I0000 ")
 """How lines begin that TensorFlow's import writes whatever the log level."""
 PATIENCE = 240.0
+WARM = ("train", "evaluate", "watch")
+"""Commands that stay in one process."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +60,34 @@ class Answer:
 
 
 class Command:
-    """A command that runs."""
+    """A command that runs; ``main`` takes the place of Triptych's own in a process kept warm."""
 
     def __init__(
         self,
         words: Sequence[str],
         folder: Path,
         file_limit: int | None = None,
-        program: Sequence[str] = ("-m", "triptych"),
+        main: Callable[[Sequence[str]], int] = cli.main,
         **environ: str,
     ) -> None:
+        self.process: subprocess.Popen[str] | warm.Process
+        if words[0] in WARM:
+            self.process = warm.Process(main, words, folder, file_limit, environ)
+        else:
+            self.process = self._cold(words, folder, file_limit, environ)
+
+    @staticmethod
+    def _cold(
+        words: Sequence[str], folder: Path, file_limit: int | None, environ: Mapping[str, str]
+    ) -> subprocess.Popen[str]:
         def prepare() -> None:
             # A test may be run in the background, where shells switch Ctrl-C off.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             if file_limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
-        self.process = subprocess.Popen(
-            [sys.executable, *program, *words],
+        return subprocess.Popen(
+            [sys.executable, "-m", "triptych", *words],
             cwd=folder,
             env={**os.environ, **environ},
             stdout=subprocess.PIPE,

@@ -58,7 +58,10 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
         (*TRAIN, "--set", "network=15x15x1 -> flatten -> dense 99999999999 -> dense 3"),
         "this needs more memory than there is",
     ),
-    ((*TRAIN, *FITS, "--set", "algorithm.replay=1000000000000000"), "needs 240,000,000.0 GB of memory"),
+    (
+        (*TRAIN, *FITS, "--set", "algorithm.replay=1000000000000000"),
+        "needs 240,000,000.0 GB of memory",
+    ),
     # backends
     (("train", "fruit"), "give the backend to train on: --backend torch, jax or keras"),
     (("train", "fruit", "--backend", "toch"), "unknown backend 'toch' (did you mean 'torch'?)"),

@@ -124,9 +124,9 @@ def test_two_processes_cannot_train_into_one_folder(reference: Path) -> None:
     run = reference.parent / "shared"
     first = Command(train("torch", "shared"), run.parent)
     first.wait_until(lambda: rows(run) >= 1)
-    first.process.send_signal(signal.SIGSTOP)
+    first.signal_group(signal.SIGSTOP)
     second = triptych("train", "--resume", "shared", folder=run.parent)
-    first.process.send_signal(signal.SIGCONT)
+    first.signal_group(signal.SIGCONT)
     assert "is being trained by another process" in second.check_refused()
     assert first.answer().code == 0
     assert results(run) == results(reference)

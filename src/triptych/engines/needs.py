@@ -118,11 +118,11 @@ def _check_memory(replay: Replay, at_once: int) -> None:
 
 def _check_disk(replay: Replay, folder: Path, in_all: int) -> None:
     place = existing(folder)
-    total, _, free = shutil.disk_usage(place)
-    if total == 0:  # no disk, such as /proc: writing there says what is wrong
+    usage = shutil.disk_usage(place)
+    if usage.total == 0:  # no disk, such as /proc: writing there says what is wrong
         return
     needed = max(replay.disk * in_all - _held(folder), 0)
-    if needed <= free:
+    if needed <= usage.free:
         return
     times = f"{in_all} runs x " if in_all > 1 else ""
     how = f"{times}{replay.arithmetic(replay.kept + replay.interval)} in checkpoints"
@@ -130,8 +130,8 @@ def _check_disk(replay: Replay, folder: Path, in_all: int) -> None:
         how += f" and {readable(replay.transitions * replay.frame_bytes)} of frames"
     raise StorageError(
         f"the replay of {replay.transitions:,} transitions needs {readable(needed)} of the disk "
-        f"that holds {place} ({how}), but {readable(free)} are free; lower algorithm.replay, free "
-        "some space, or choose another disk with --out"
+        f"that holds {place} ({how}), but {readable(usage.free)} are free; lower "
+        "algorithm.replay, free some space, or choose another disk with --out"
     )
 
 

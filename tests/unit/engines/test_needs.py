@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A machine with so much free memory and disk; both can be set."""
     free = SimpleNamespace(memory=10 * GB, disk=100 * GB)
     monkeypatch.setattr(needs, "available_memory", lambda: free.memory)
-    usage = lambda place: SimpleNamespace(free=free.disk)  # noqa: E731
+    usage = lambda place: SimpleNamespace(total=1000 * GB, free=free.disk)  # noqa: E731
     monkeypatch.setattr(needs.shutil, "disk_usage", usage)
     return free
 
@@ -147,3 +148,12 @@ def test_the_machine_at_hand_says_something() -> None:
     free: Any = needs.available_memory()
     if os.path.exists("/proc/meminfo"):
         assert 10**7 < free < 10**14
+
+
+def test_what_is_no_disk_is_left_to_the_write() -> None:
+    assert shutil.disk_usage("/proc").total == 0
+    check("algorithm.replay=100000", folder="/proc/a/run")
+
+
+def test_a_name_that_is_too_long_is_left_to_the_write(machine: SimpleNamespace) -> None:
+    check("algorithm.replay=1000000", folder="n" * 300)
