@@ -21,6 +21,8 @@ from triptych.backends.offering import NativeBackend
 from triptych.backends.protocol import Batch
 
 XP = TensorFlowNamespace()
+_NODES_FOR_XLA = 40
+"""An agent's network compiles in a second or two, MobileNetV2's 150 nodes in more than a minute."""
 
 
 class KerasLearner(BaseLearner):
@@ -158,7 +160,7 @@ class KerasLearner(BaseLearner):
 
     def _forward(self, observations: np.ndarray, network: str) -> np.ndarray:
         x = tf.convert_to_tensor(observations)
-        one = len(observations) == 1
+        one = len(observations) == 1 and len(self.network.nodes) <= _NODES_FOR_XLA
         forward = self._for_one(x, network) if one else self._compiled_forward[network]
         value: np.ndarray = forward(x).numpy()
         return value
@@ -166,8 +168,8 @@ class KerasLearner(BaseLearner):
     def _for_one(self, x: Any, network: str) -> Any:
         """The forward pass of a single observation, as an agent acts.
 
-        It is compiled by XLA where XLA knows all of its operations, and called without looking for
-        a signature: half the time, most of which is TensorFlow's own at this size.
+        It is compiled by XLA where XLA knows all of its operations and the network is no deep one,
+        and called without looking for a signature: half the time, most of which is TensorFlow's own at this size.
         """
         key = network, x.dtype
         if key not in self._compiled_for_one:
