@@ -35,11 +35,12 @@ check: $(STAMP) ## Format, lint, types, import arrows, import cost
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
 
-proof: $(STAMP) ## The long proofs; writes docs/results (about three hours on two cores)
+proof: $(STAMP) ## The long proofs; writes docs/results (about eight hours on two cores)
 	$(BIN)/python benchmarks/proof.py
 	$(BIN)/python benchmarks/moved_run.py
 	$(BIN)/python benchmarks/eject_proof.py --out docs/results/eject.json
 	$(BIN)/python benchmarks/architectures.py
+	$(BIN)/python benchmarks/curves.py
 	$(BIN)/python -m triptych.testing.faults --out docs/results/faults.json
 
 .PHONY: $(PEERS)
