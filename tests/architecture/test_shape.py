@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from arrows import SOURCE, sources
@@ -46,6 +48,12 @@ def test_long_code_is_found() -> None:
     body = "    a = 1\n" * FUNCTION
     assert too_long("x", f"def f():\n{body}") == ["x:f"]
     assert too_long("x", f'def f():\n    """{body}"""\n    a = 1\n') == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Pytest imports them by their bare names, and refuses the second of a name."""
+    counts = Counter(path.name for path in Path(__file__).parents[1].rglob("test_*.py"))
+    assert [name for name, count in counts.items() if count > 1] == []
 
 
 def test_waivers_are_needed() -> None:

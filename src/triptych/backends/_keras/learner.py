@@ -169,7 +169,8 @@ class KerasLearner(BaseLearner):
         """The forward pass of a single observation, as an agent acts.
 
         It is compiled by XLA where XLA knows all of its operations and the network is no deep one,
-        and called without looking for a signature: half the time, most of which is TensorFlow's own at this size.
+        and called without looking for a signature: half the time, most of which is TensorFlow's own
+        at this size.
         """
         key = network, x.dtype
         if key not in self._compiled_for_one:
