@@ -27,7 +27,7 @@ demo: $(STAMP) ## Train the fruit agent in three frameworks, prove them equal, w
 	$(BIN)/triptych compare fruit --set task.grid=10 --out $(DEMO)
 
 test: $(STAMP) browser octave ## Run the tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## Format, lint, types, import arrows, import cost
 	$(BIN)/ruff format --check .

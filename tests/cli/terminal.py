@@ -32,8 +32,8 @@ FRUIT = [
 TENSORFLOW = ("WARNING: All log messages before absl", "I0000 ")
 """How lines begin that TensorFlow's import writes whatever the log level."""
 PATIENCE = 240.0
-WARM = ("train", "evaluate", "watch")
-"""Commands that stay in one process."""
+WARM = ("train", "evaluate", "watch", "compare", "verify", "audit", "defaults")
+"""Commands that import a framework, in their own process or in others."""
 
 
 @dataclass(frozen=True)

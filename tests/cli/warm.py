@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from triptych.backends import registry
+from triptych.engines import processes
 
 IMPORTS = [f"triptych.backends._{name}.learner" for name in registry.installed()]
 """PyTorch before TensorFlow, as they bear it."""
@@ -36,10 +37,10 @@ class Process:
         file_limit: int | None,
         environ: Mapping[str, str],
     ) -> None:
+        self._place = tempfile.mkdtemp()
         context = get_context("forkserver")
         context.set_forkserver_preload([*IMPORTS, *LATE])
         os.environ["KERAS_BACKEND"] = "tensorflow"  # the server inherits it; see backends/registry
-        self._place = tempfile.mkdtemp()
         self._process = context.Process(
             target=_run, args=(main, words, str(folder), self._place, file_limit, dict(environ))
         )
@@ -91,4 +92,7 @@ def _run(
     os.environ.update(environ)
     os.chdir(folder)
     sys.argv = ["triptych", *words]
+    # What it starts itself is forked from it: it has imported all, and computed nothing.
+    processes.get_context = lambda _: get_context("fork")  # type: ignore[attr-defined]
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     sys.exit(main(words))
