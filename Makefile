@@ -35,7 +35,7 @@ check: $(STAMP) ## Format, lint, types, import arrows, import cost
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
 
-proof: $(STAMP) ## The long proofs; writes docs/results (about eight hours on two cores)
+proof: $(STAMP) ## The long proofs; writes docs/results (about nine hours on two cores)
 	$(BIN)/python benchmarks/proof.py
 	$(BIN)/python benchmarks/moved_run.py
 	$(BIN)/python benchmarks/eject_proof.py --out docs/results/eject.json

@@ -2,7 +2,7 @@
 
     python benchmarks/curves.py [--collect]
 
-Runs or resumes the comparison in runs/curves (about five hours on two cores), plays 100 held-out
+Runs or resumes the comparison in runs/curves (about six hours on two cores), plays 500 held-out
 games with every finished run beside random play, and keeps the curves, scores, stills and the
 outcome verdict in docs/results/space-invaders-curves. With --collect it trains nothing, and keeps
 what is finished.
@@ -23,7 +23,7 @@ from typing import Any
 WORK = Path("runs/curves")
 RESULTS = Path("docs/results/space-invaders-curves")
 COMPARE = ("compare", "space-invaders-short", "--seeds", "3", "--no-verify")
-EVALUATE = ("--episodes", "100", "--exploration", "0.05", "--random", "--video")
+EVALUATE = ("--episodes", "500", "--exploration", "0.05", "--random", "--video")
 LEAST = 10.0
 """Standard errors that every run must be above random play."""
 STILLS = ("best", "median")
