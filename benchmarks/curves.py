@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from proof import compared, machine, triptych
 
 WORK = Path("runs/curves")
 RESULTS = Path("docs/results/space-invaders-curves")
@@ -29,23 +27,6 @@ LEAST = 10.0
 STILLS = ("best", "median")
 SHOWN = "seed0"
 """Whose stills are kept, on each backend."""
-
-
-def triptych(*words: str) -> str:
-    """Run a command and return what it printed; a refusal ends all."""
-    command = [sys.executable, "-m", "triptych", *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode == 2:
-        raise SystemExit(f"triptych {' '.join(words)} failed; see the sentence above")
-    return done.stdout
-
-
-def train() -> dict[str, Any]:
-    """Train what is not yet trained, and return what the comparison prints."""
-    begun = (WORK / "compare.json").exists()
-    words = ("compare", "--resume", str(WORK)) if begun else (*COMPARE, "--out", str(WORK))
-    found: dict[str, Any] = json.loads(triptych(*words, "--json"))
-    return found
 
 
 def finished() -> list[Path]:
@@ -78,7 +59,7 @@ def keep(runs: list[Path], outcome: dict[str, Any] | None) -> dict[str, bool]:
             " ".join(["triptych", *COMPARE, "--out", str(WORK)]),
             f"triptych {' '.join(words)}",
         ],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "bars": bars,
         "outcome": outcome,
         "evaluations": evaluations,
@@ -94,7 +75,7 @@ def main() -> int:
         "--collect", action="store_true", help="keep what is finished, train nothing"
     )
     args = parser.parse_args()
-    outcome = None if args.collect else train().get("outcome")
+    outcome = None if args.collect else compared(COMPARE, WORK).get("outcome")
     runs = finished()
     if not runs:
         raise SystemExit(f"no run in {WORK} is finished; leave --collect out")

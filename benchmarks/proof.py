@@ -15,7 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,17 +89,32 @@ PROOFS = (
 )
 
 
+def triptych(*words: str) -> str:
+    """Run a command and return what it printed; a refusal ends all."""
+    command = [sys.executable, "-m", "triptych", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode == 2:
+        raise SystemExit(f"triptych {' '.join(words)} failed; see the sentence above")
+    return done.stdout
+
+
+def compared(words: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Begin a comparison in a folder, or resume the one there; return what it prints."""
+    begun = (folder / "compare.json").exists()
+    command = ("compare", "--resume", str(folder)) if begun else (*words, "--out", str(folder))
+    found: dict[str, Any] = json.loads(triptych(*command, "--json"))
+    return found
+
+
+def machine() -> str:
+    """The machine, as the results name it."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
 def run(proof: Proof) -> dict[str, bool]:
     """Run one proof, keep its result, and return its bars."""
     folder = WORK / proof.name
-    words = ["--resume", str(folder)] if (folder / "compare.json").exists() else []
-    command = ["compare", *words] if words else [*proof.words, "--out", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "triptych", *command, "--json"], stdout=subprocess.PIPE, check=False
-    )
-    if done.returncode == 2:
-        raise SystemExit(f"proof {proof.name}: the command failed; see the sentence above")
-    result = json.loads(done.stdout)
+    result = compared(proof.words, folder)
     bars = proof.bars(result)
     keep(proof, result, bars, folder)
     return bars
@@ -111,7 +126,7 @@ def keep(proof: Proof, result: dict[str, Any], bars: dict[str, bool], folder: Pa
     place.mkdir(parents=True, exist_ok=True)
     kept = {
         "command": " ".join(["triptych", *proof.words]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "bars": bars,
     } | {key: value for key, value in result.items() if key not in ("certificate", "report")}
     (place / "result.json").write_text(json.dumps(kept, indent=2) + "\n")

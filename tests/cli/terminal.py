@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -60,7 +59,7 @@ class Answer:
 
 
 class Command:
-    """A command that runs; ``main`` takes the place of Triptych's own in a process kept warm."""
+    """A command that runs; a warm one takes a limit on its files, and a ``main`` of its own."""
 
     def __init__(
         self,
@@ -74,18 +73,12 @@ class Command:
         if words[0] in WARM:
             self.process = warm.Process(main, words, folder, file_limit, environ)
         else:
-            self.process = self._cold(words, folder, file_limit, environ)
+            self.process = self._cold(words, folder, environ)
 
     @staticmethod
     def _cold(
-        words: Sequence[str], folder: Path, file_limit: int | None, environ: Mapping[str, str]
+        words: Sequence[str], folder: Path, environ: Mapping[str, str]
     ) -> subprocess.Popen[str]:
-        def prepare() -> None:
-            # A test may be run in the background, where shells switch Ctrl-C off.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            if file_limit is not None:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-
         return subprocess.Popen(
             [sys.executable, "-m", "triptych", *words],
             cwd=folder,
@@ -94,7 +87,8 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=prepare,
+            # A test may be run in the background, where shells switch Ctrl-C off.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def answer(self) -> Answer:

@@ -121,7 +121,8 @@ def _check_disk(replay: Replay, folder: Path, in_all: int) -> None:
     usage = shutil.disk_usage(place)
     if usage.total == 0:  # no disk, such as /proc: writing there says what is wrong
         return
-    needed = max(replay.disk * in_all - _held(folder), 0)
+    held = _held(folder) if place == folder else 0
+    needed = max(replay.disk * in_all - held, 0)
     if needed <= usage.free:
         return
     times = f"{in_all} runs x " if in_all > 1 else ""
@@ -138,8 +139,6 @@ def _check_disk(replay: Replay, folder: Path, in_all: int) -> None:
 def _held(folder: Path) -> int:
     """Bytes of all checkpoints in a folder, which the next ones take the place of."""
     total = 0
-    if not os.path.isdir(folder):  # the name may be too long to ask more
-        return total
     for path in folder.rglob("checkpoints/**/*"):
         with suppress(OSError):  # another process may just be removing it
             total += path.stat().st_size if path.is_file() else 0
