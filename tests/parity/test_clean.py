@@ -3,6 +3,7 @@ envelope is honest."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from triptych.parity import record, rungs
 from triptych.parity.measures import distance, last_bit, ratio, relative
+from triptych.parity.record import Record
 from triptych.spec.rules import SGD
 from triptych.spec.schedules import Constant
 from triptych.testing.faults import clean
@@ -58,3 +60,36 @@ def test_explosions_prove_nothing() -> None:
     verdicts = rungs.climb(subject, made, replace(made, name="other"))
     assert not np.isfinite(made.states["lockstep"].params["dense1/kernel"]).all()
     assert [verdict.rung for verdict in verdicts if not verdict.passed] == [5, 6]
+
+
+@pytest.fixture(scope="module")
+def cancelling() -> Record:
+    """A bias before batch normalisation, clipped by value: its momentum is rounding alone."""
+    made = record.make(clean.subject(85), "torch", "float64")
+    momentum = made.states["1"].slots.values["momentum"]
+    assert np.abs(momentum["first/bias"]).max() < 1e-13 < np.abs(momentum["first/kernel"]).max()
+    return made
+
+
+def with_bias_momentum(made: Record, times: float, noise: float) -> Record:
+    """The record of a framework whose momentum is so many times the other's, and its noise."""
+    other = replace(deepcopy(made), name="other")
+    other.states["1"].slots.values["momentum"]["first/bias"] *= times
+    other.envelope["1"]["first/bias:momentum"] *= noise
+    return other
+
+
+def step_of(left: Record, right: Record) -> rungs.Verdict:
+    return rungs.step(clean.subject(85), left, right)
+
+
+def test_rounding_alone_is_no_alarm_whichever_side_rounds_worse(cancelling: Record) -> None:
+    worse = with_bias_momentum(cancelling, -30.0, 30.0)
+    assert step_of(cancelling, worse).passed
+    assert step_of(worse, cancelling).passed
+
+
+def test_a_real_momentum_beside_rounding_is_an_alarm_on_either_side(cancelling: Record) -> None:
+    real = with_bias_momentum(cancelling, 1e12, 1.0)
+    for verdict in (step_of(cancelling, real), step_of(real, cancelling)):
+        assert not verdict.passed and verdict.culprit == "first/bias (momentum) after 1"

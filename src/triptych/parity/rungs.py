@@ -286,17 +286,18 @@ def _noise(subject: Subject, left: Record, right: Record, label: str) -> set[str
         return set()
     a, b = left.states[label], right.states[label]
     bound, found = BOUNDS["step"]["float64"], set()
-    wide = _widths(left, right, label)
+    wide_a, wide_b = _widths(left, label), _widths(right, label)
     for key, gap in gaps(a, b).items():
         name, _, slot = key.partition(":")
-        size = _size(a, key)
-        doubtful = max(gap, _envelope(left, right, label, key)) > bound / ENVELOPE * size
-        if key and doubtful and gap <= ENVELOPE * wide.get(name, 0.0) * size:
+        size_a, size_b = _size(a, key), _size(b, key)
+        doubtful = max(gap, _envelope(left, right, label, key)) > bound / ENVELOPE * size_a
+        own = max(wide_a.get(name, 0.0) * size_a, wide_b.get(name, 0.0) * size_b)
+        if key and doubtful and gap <= ENVELOPE * own:
             found.add(f"{name} ({slot})" if slot else name)
     return found
 
 
-def _widths(left: Record, right: Record, label: str) -> dict[str, float]:
+def _widths(record: Record, label: str) -> dict[str, float]:
     """Return each array's envelope, relative to its size: the widest of the array and its slots.
 
     One changed start shows an array's noise in some of them more than in others, and so do the two
@@ -304,11 +305,10 @@ def _widths(left: Record, right: Record, label: str) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for other in _LATE if label in _LATE else (label,):
-        for record in (left, right):
-            for key, gap in record.envelope.get(other, {}).items():
-                size, name = _size(record.states[other], key), key.partition(":")[0]
-                if key and size:
-                    found[name] = max(found.get(name, 0.0), gap / size)
+        for key, gap in record.envelope.get(other, {}).items():
+            size, name = _size(record.states[other], key), key.partition(":")[0]
+            if key and size:
+                found[name] = max(found.get(name, 0.0), gap / size)
     return found
 
 
