@@ -6,7 +6,6 @@ import csv
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,15 +50,7 @@ def stop_at(session: local.Session, step: int) -> None:
         session.run(tell)
 
 
-@pytest.fixture
-def ctrl_c_works() -> Iterator[None]:
-    """Shells switch it off for what runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.usefixtures("signals_work")
 def test_interrupted_in_the_middle_of_an_episode(tmp_path: Path) -> None:
     whole = begin(tmp_path / "whole").run()
     assert whole["status"] == "finished"

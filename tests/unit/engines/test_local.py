@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -174,14 +173,7 @@ def test_a_failed_beginning_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["old", "thesis.txt"]
 
 
-@pytest.fixture
-def ctrl_c_works() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("ctrl_c_works")
+@pytest.mark.usefixtures("signals_work")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_save_and_say_how_to_go_on(
     number: signal.Signals, whole: Path, tmp_path: Path

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import jobs
@@ -16,13 +15,7 @@ from triptych.engines.interrupts import noticing
 from triptych.engines.processes import Job, run_all
 from triptych.errors import RecipeError, RunError, StorageError
 
-
-@pytest.fixture(autouse=True)
-def ctrl_c_works() -> Iterator[None]:
-    """Shells switch it off for what runs in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("signals_work")
 
 
 def test_results_come_in_the_order_of_the_jobs() -> None:
