@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,6 +40,7 @@ class Process:
         environ: Mapping[str, str],
     ) -> None:
         self._place = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, self._place, ignore_errors=True)
         context = get_context("forkserver")
         context.set_forkserver_preload([*IMPORTS, *LATE])
         os.environ["KERAS_BACKEND"] = "tensorflow"  # the server inherits it; see backends/registry
