@@ -5,7 +5,7 @@
 Every run is a piece of its own: when it ends, its log, its scores in held-out games and two stills
 of it playing are kept in docs/results/space-invaders-curves, and it isn't trained again unless
 --again is given. What is interrupted is resumed from runs/curves. When all pieces are there, they
-are drawn, measured against random play, and judged (about three hours on two cores).
+are drawn, measured against random play, and judged (three to six hours on two cores, by the day).
 """
 
 from __future__ import annotations
