@@ -24,8 +24,9 @@ from triptych.engines import comparison
 from triptych.engines.processes import Job, Tell, run_all, speak_plainly
 from triptych.engines.setup import load_recipe
 from triptych.errors import Interrupted
-from triptych.learn.evaluation import summary
+from triptych.learn.evaluation import standard_errors_apart, summary
 from triptych.parity import outcome
+from triptych.runs.folder import RunFolder
 
 WORK = Path("runs/curves")
 RESULTS = Path("docs/results/space-invaders-curves")
@@ -62,13 +63,12 @@ def train_piece(own: comparison.Plan, backend: str, seed: int, tell: Tell) -> No
     """Train one run, or go on training it, and keep what it shows."""
     comparison.train_one(str(WORK), own, backend, seed, tell)
     run = comparison.place_of(WORK, backend, seed)
-    header = json.loads((run / "run.json").read_text())
     for name in json.loads(triptych("evaluate", str(run), *SHOW))["evaluations"][0]["files"]:
         still = Path(name)
         if still.suffix == ".png" and still.stem in STILLS:
             shutil.copy(still, RESULTS / f"{run.name}-{still.name}")
     shutil.copy(run / "metrics.csv", RESULTS / f"{run.name}.csv")
-    keys = ("backend", "seed", "versions", "metric", "returns")
+    header, keys = RunFolder.open(run).header, ("backend", "seed", "versions", "metric", "returns")
     piece = {"machine": machine()} | {key: header[key] for key in keys}
     piece_of(backend, seed).write_text(json.dumps(piece, indent=1) + "\n")
 
@@ -76,12 +76,13 @@ def train_piece(own: comparison.Plan, backend: str, seed: int, tell: Tell) -> No
 def train() -> dict[tuple[str, int], Piece]:
     """Train what is missing, as many at a time as there are cores, and return all pieces."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    if not WORK.exists():
-        comparison.begin(WORK, plan())
-    own = comparison.read(WORK)
     every = [(backend, seed) for seed in SEEDS for backend in BACKENDS]
     missing = [each for each in every if not piece_of(*each).exists()]
-    run_all([Job(f"{b} seed {s}", train_piece, (own, b, s)) for b, s in missing])
+    if missing:
+        if not WORK.exists():
+            comparison.begin(WORK, plan())
+        own = comparison.read(WORK)
+        run_all([Job(f"{b} seed {s}", train_piece, (own, b, s)) for b, s in missing])
     return {each: json.loads(piece_of(*each).read_text()) for each in every}
 
 
@@ -93,12 +94,9 @@ def measured(pieces: Mapping[tuple[str, int], Piece], random: Piece) -> dict[str
         runs = [summary(pieces[backend, seed]["returns"]) for seed in SEEDS]
         mean = sum(run["mean"] for run in runs) / len(runs)
         error = math.hypot(*(run["standard_error"] for run in runs)) / len(runs)
-        found[backend] = {
-            "runs": [run["mean"] for run in runs],
-            "mean": mean,
-            "standard_error": error,
-            "above_random": (mean - random["mean"]) / math.hypot(error, random["standard_error"]),
-        }
+        own = {"mean": mean, "standard_error": error}
+        above = standard_errors_apart(own, random)
+        found[backend] = {"runs": [run["mean"] for run in runs], **own, "above_random": above}
     return found
 
 
@@ -108,16 +106,17 @@ def judge(pieces: Mapping[tuple[str, int], Piece]) -> dict[str, bool]:
     random = {key: random[key] for key in ("mean", "standard_error", "episodes", "returns")}
     backends = measured(pieces, random)
     scores = {b: {s: pieces[b, s]["metric"] for s in SEEDS} for b in BACKENDS}
-    _, verdict = outcome.judge(plan().reparse(), scores)
-    tables = [str(RESULTS / f"{b}-seed{s}.csv") for s in SEEDS for b in BACKENDS]
+    own = plan()
+    _, verdict = outcome.judge(own.reparse(), scores)
+    tables = [str(piece_of(*each).with_suffix(".csv")) for each in pieces]
     triptych("plot", *tables, "--out", str(RESULTS / "curves.png"))
     bars = {
-        f"{name}'s runs are {own['above_random']:.1f} standard errors above random play, at least "
-        f"{LEAST:g}": own["above_random"] >= LEAST
-        for name, own in backends.items()
+        f"{name}'s runs are {found['above_random']:.1f} standard errors above random play, "
+        f"at least {LEAST:g}": found["above_random"] >= LEAST
+        for name, found in backends.items()
     }
     result = {
-        "commands": [plan().command, f"triptych {' '.join(RANDOM)}"],
+        "commands": [own.command, f"triptych {' '.join(RANDOM)}"],
         "machine": machine(),
         "bars": bars,
         "backends": backends,

@@ -198,17 +198,12 @@ def _chosen(played: Sequence[Episode]) -> dict[str, Episode]:
 
 def _compare(runs: Sequence[RunFolder], trained: Sequence[_Line], random: Sequence[_Line]) -> None:
     """Say how far each run is above random play, and keep that play with the run."""
+    from triptych.learn.evaluation import standard_errors_apart
     from triptych.runs import evaluations
 
     for folder, line, beside in zip(runs, trained, random, strict=True):
-        line.above_random = _distance(line.found.summary(), beside.found.summary())
+        line.above_random = standard_errors_apart(line.found.summary(), beside.found.summary())
         evaluations.add(folder, [beside.found.entry()])
-
-
-def _distance(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
-    """Return the difference of two means in standard errors of it, None where there are none."""
-    error = math.hypot(one["standard_error"], other["standard_error"])
-    return (one["mean"] - other["mean"]) / error if error > 0 else None
 
 
 _HEAD = ("player", "episodes", "mean", "std. error", "median", "min", "max")

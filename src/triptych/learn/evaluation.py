@@ -177,3 +177,9 @@ def summary(returns: Sequence[float]) -> dict[str, float]:
         "min": float(values.min()),
         "max": float(values.max()),
     }
+
+
+def standard_errors_apart(one: Mapping[str, float], other: Mapping[str, float]) -> float | None:
+    """Return the difference of two summaries' means in standard errors of it; None if that is 0."""
+    error = math.hypot(one["standard_error"], other["standard_error"])
+    return (one["mean"] - other["mean"]) / error if error > 0 else None
