@@ -52,6 +52,7 @@ SYSTEMS = (
     System("Stable-Baselines3, fused Adam", "peers:StableBaselines3:fused", peer=True),
     System("triptych", "parts:Parts", trains=False),
     System("ALE vector, 1 game", "parts:VectorEmulator", trains=False),
+    System("PyTorch's kernels alone", "kernels:Kernels", trains=False),
 )
 
 Values = dict[tuple[str, str], list[float]]

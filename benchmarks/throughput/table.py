@@ -16,6 +16,7 @@ PEER = "Stable-Baselines3"
 BACKENDS = ("torch", "jax", "keras")
 SHARED = "triptych"
 """The system whose emulator and memory the others use that have none of their own."""
+KERNELS = "PyTorch's kernels alone"
 SETTINGS = {
     "network and numbers": "S4: batch 32, an update every 4 steps, one game, replay 100,000, Adam "
     "2.5e-4, gradient norm clip 1, Huber, target sync 10,000, uint8 observations",
@@ -34,6 +35,7 @@ def rows(measured: Measured) -> list[Row]:
         *_between(values),
         *_components(values),
         *_bounds(values),
+        *_at_most(values),
         *_rates(values, settings.recipe().network),
     ]
 
@@ -133,6 +135,22 @@ def bound(values: Values, system: str) -> list[float]:
     ]
 
 
+def _at_most(values: Values) -> list[Row]:
+    """The steps/s of a loop that costs nothing but emulation, the fastest selection and the kernels
+    of its updates; the ratio is over the peer's training."""
+    kernels, emulation = values.get(("kernels", KERNELS)), values.get(("emulation", SHARED))
+    selections = [values.get(("selection", f"triptych {backend}")) for backend in BACKENDS]
+    if not kernels or not emulation or not all(selections):
+        return []
+    fastest = [min(of_round) for of_round in zip(*selections, strict=True)]
+    greedy, updates = 1.0 - settings.EPSILON, 1.0 / settings.algorithm().update_every
+    limits = [
+        1.0 / (emulate + greedy * select + updates * update)
+        for emulate, select, update in zip(emulation, fastest, kernels, strict=True)
+    ]
+    return [_row("training at most", KERNELS, limits, "steps/s", values.get(("steps/s", PEER)))]
+
+
 def _rates(values: Values, network: Network) -> list[Row]:
     """GFLOP/s of updates and of matrix multiplies, and the one as a share of the best other."""
     rates = {
@@ -143,6 +161,7 @@ def _rates(values: Values, network: Network) -> list[Row]:
         }
         for what, work in (
             ("update", update_flops(network, settings.algorithm().batch)),
+            ("kernels", update_flops(network, settings.algorithm().batch)),
             ("matrix multiply", 2.0 * 2048**3),
         )
     }

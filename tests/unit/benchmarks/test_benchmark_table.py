@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
-from throughput import settings, table
+from throughput import kernels, settings, table
 from throughput.conductor import System, Worker, WorkerError
 from throughput.worker import Answers
 
@@ -39,6 +40,22 @@ def test_operations_of_an_update_of_s4():
     layers = (3276800, 2654208, 1806336, 1605632, 131072, 1536)
     expected = 64 * (4 * sum(layers) - layers[0])
     assert table.update_flops(settings.recipe().network, 32) == expected
+
+
+@pytest.mark.parametrize(
+    "network", [parse("6x6x2 -> conv 3 3x3 relu -> flatten -> dense 5"), settings.recipe().network]
+)
+def test_the_kernels_do_the_operations_of_an_update(network):
+    made, counter = list(kernels.calls(network, 7)), FlopCounterMode(display=False)
+    with counter:
+        for call in made:
+            call()
+    assert counter.get_total_flops() == table.update_flops(network, 7)
+
+
+def test_work_without_kernels_is_refused():
+    with pytest.raises(NotImplementedError, match="no kernels are known for 'lstm'"):
+        list(kernels.calls(parse("5x4 -> lstm 3 -> dense 2"), 7))
 
 
 class Sleeper:
@@ -86,6 +103,19 @@ def test_the_bound_borrows_the_shared_emulator_but_no_update():
     assert table.bound(values, "a") == table.bound(components("a"), "a")
     del values["update", "a"]
     assert table.bound(values, "a") == []
+
+
+def test_no_loop_over_the_kernels_beats_what_they_allow():
+    values: table.Values = {("kernels", table.KERNELS): [6e-3], ("steps/s", PEER): [100.0]}
+    for system, scale in (("triptych torch", 3), ("triptych jax", 1), ("triptych keras", 2)):
+        values |= components(system, scale)
+    values["emulation", table.SHARED] = [1e-3]
+    (row,) = (row for row in table.rows(measured(values)) if row["what"] == "training at most")
+    limit = 1 / (1e-3 + 0.9 * 2e-3 + 6e-3 / 4)
+    assert (row["system"], row["median"]) == (table.KERNELS, pytest.approx(limit))
+    assert row["ratio"] == pytest.approx(limit / 100.0)
+    del values["selection", "triptych jax"]
+    assert not [row for row in table.rows(measured(values)) if row["what"] == "training at most"]
 
 
 def test_rows_of_everything():
