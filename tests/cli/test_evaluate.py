@@ -40,6 +40,11 @@ def test_runs_beside_random_play_with_videos(folder: Path) -> None:
     assert videos and all((folder / path).stat().st_size > 500 for path in own["files"])
     shutil.rmtree(folder / "one" / "evaluation")
 
+    page = triptych("report", "one", "--json", folder=folder).json["report"]
+    text = (folder / page).read_text().partition('id="evaluations"')[2].partition("</section>")[0]
+    assert f"{own['mean']:.4g} ± {own['standard_error']:.2g}" in text and "random play" in text
+    assert f"{own['above_random']:.1f} s.e." in text
+
     shown = triptych("evaluate", "one", "--episodes", "4", "--exploration", "0.05", folder=folder)
     assert shown.code == 0 and shown.err == ""
     head, row, *_ = shown.out.splitlines()

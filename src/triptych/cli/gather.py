@@ -17,6 +17,7 @@ import yaml
 
 from triptych.engines import setup
 from triptych.engines.comparison import CERTIFICATE, PLAN
+from triptych.engines.evaluating import kept
 from triptych.engines.processes import Job, Tell, run_all
 from triptych.engines.replay import frame_rate, play_run
 from triptych.errors import RunError
@@ -52,6 +53,7 @@ def page_of_folders(folders: Sequence[Path], show: bool = True) -> Page:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         ladder=(certificate or {}).get("rungs", []),
         runs=[_run(run) for run in runs],
+        evaluations=_evaluations(runs, recipe),
         replays=[look["replay"] for look in looks if look["replay"] is not None],
         definitions={look["backend"]: look["source"] for look in looks},
         network=table.rows(recipe.network),
@@ -97,6 +99,14 @@ def _run(run: RunFolder) -> dict[str, Any]:
         "metric": run.header.get("metric"),
         "metrics": {name: values.tolist() for name, values in columns.items()},
     }
+
+
+def _evaluations(runs: Sequence[RunFolder], recipe: Recipe) -> list[dict[str, Any]]:
+    """What ``evaluate`` kept with the runs; random play that several of them keep, once."""
+    rows = [row | {"folder": run.path.name} for run in runs for row in kept(run, recipe)]
+    trained = [row for row in rows if row["step"] is not None]
+    random = [row | {"folder": None} for row in rows if row["step"] is None]
+    return trained + [row for k, row in enumerate(random) if row not in random[:k]]
 
 
 def _looks(runs: Sequence[RunFolder], show: bool) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ How an episode is played is in ``learn/evaluation.py``, looking at one in ``repl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from triptych.backends.protocol import Learner
 from triptych.engines import setup
 from triptych.engines.processes import Tell
 from triptych.envs.scores import human_normalised
+from triptych.errors import RunError
 from triptych.learn import evaluation
 from triptych.learn.evaluation import Episode, EpsilonGreedy, Start, held_out
 from triptych.runs import evaluations, metrics
@@ -185,3 +186,48 @@ def evaluate_random(who: str, recipe: Recipe, episodes: int, seed: int, tell: Te
     """
     played = play(recipe, None, held_out(seed, episodes), RANDOM, tell=tell)
     return Evaluation(who, recipe.task["environment"], RANDOM, seed, played)
+
+
+def kept(folder: RunFolder, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return what is in a run's ``evaluation.json``, in its order, as figures.
+
+    Returns:
+        Rows with ``trained_by`` and ``step`` (None: random actions), ``exploration``, ``seed`` and
+        ``episodes``; mean, standard error, median, least and most of the returns;
+        ``human_normalised``; and ``above_random``, in standard errors, where random play from the
+        same starts was kept too.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    environment = str(recipe.task.get("environment"))
+    rows = [_row(folder, environment, entry) for entry in evaluations.read(folder)]
+    random = {_starts(row): row for row in rows if row["step"] is None}
+    for row in rows:
+        beside = None if row["step"] is None else random.get(_starts(row))
+        apart = evaluation.standard_errors_apart
+        row["above_random"] = None if beside is None else apart(row, beside)
+    return rows
+
+
+def _row(folder: RunFolder, environment: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = {
+            "trained_by": None if entry["step"] is None else str(entry["trained_by"]),
+            "step": None if entry["step"] is None else int(entry["step"]),
+            "exploration": float(entry["exploration"]),
+            "seed": int(entry["seed"]),
+            "episodes": int(entry["episodes"]),
+        }
+        first, *others = [float(each) for each in entry["returns"]]
+        row |= evaluation.summary([first, *others])
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{folder.path / evaluations.FILE} is damaged: an entry lacks who played how, or its "
+            "returns are no numbers; move the file away to begin anew"
+        ) from None
+    return row | {"human_normalised": human_normalised(environment, row["mean"])}
+
+
+def _starts(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row["seed"], row["episodes"]

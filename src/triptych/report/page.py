@@ -43,6 +43,8 @@ class Page:
             optionally ``detail``.
         runs: mappings with ``backend``, ``seed``, ``folder``, ``metric`` (the outcome, or the name
             of its column) and ``metrics`` (``{column: numbers}``, equal lengths within a run).
+        evaluations: rows of ``engines.evaluating.kept``, each with the ``folder`` of its run (None
+            for random play).
         replays: mappings with ``backend``, ``data`` (bytes), ``mime`` (image/webp, image/gif or
             image/png) and ``caption``.
         definitions: ``{backend: source}`` of the native models.
@@ -60,6 +62,7 @@ class Page:
     created: str = ""
     ladder: Sequence[Mapping[str, Any]] = ()
     runs: Sequence[Mapping[str, Any]] = ()
+    evaluations: Sequence[Mapping[str, Any]] = ()
     replays: Sequence[Mapping[str, Any]] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
     network: Sequence[Mapping[str, Any]] = ()
@@ -104,6 +107,7 @@ def _sections(page: Page) -> list[tuple[str, Html]]:
         ("Ladder", proof if page.ladder else Html("")),
         ("Outcome", outcome.section(outcome.of_certificate(page.certificate), slots)),
         ("Curves", sections.curves(page.runs, charts(page.runs), slots)),
+        ("Evaluations", sections.evaluations(page.evaluations, slots)),
         ("Replays", sections.replays(page.replays, slots)),
         ("Network", sections.network(page.network)),
         ("Definitions", sections.definitions(page.definitions, slots)),
@@ -118,6 +122,7 @@ def _sections(page: Page) -> list[tuple[str, Html]]:
 
 def _backends(page: Page) -> list[str]:
     items = [str(item["backend"]) for item in (*page.runs, *page.replays)]
+    items += [str(row["trained_by"]) for row in page.evaluations if row["trained_by"]]
     return [*items, *page.definitions, *page.factors]
 
 

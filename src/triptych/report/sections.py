@@ -20,6 +20,18 @@ IMAGE_TYPES = ("image/webp", "image/gif", "image/png")
 
 Rows = Sequence[Mapping[str, Any]]
 _NOTHING = Html("")
+_EVALUATION = {
+    "step": ("Step", "{:,}"),
+    "exploration": ("Exploration", "{:g}"),
+    "seed": ("Seed of starts", "{}"),
+    "episodes": ("Games", "{:,}"),
+    "mean": ("Mean", "{:.4g}"),
+    "median": ("Median", "{:.4g}"),
+    "min": ("Least", "{:.4g}"),
+    "max": ("Most", "{:.4g}"),
+    "human_normalised": ("Human-normalised", "{:.1f}%"),
+    "above_random": ("Above random play", "{:.1f} s.e."),
+}
 _NETWORK = {
     "name": "Layer",
     "kind": "Kind",
@@ -74,6 +86,35 @@ def curves(runs: Rows, charts: Mapping[str, Any], slots: Mapping[str, int]) -> H
     )
     block = element("script", script_json(data), type="application/json", id="curve-data")
     return section("curves", "Learning curves", figure, block, table)
+
+
+def evaluations(rows: Rows, slots: Mapping[str, int]) -> Html:
+    """Return the games played apart from training as a table, trained runs before random play."""
+    if not rows:
+        return _NOTHING
+    columns = [key for key in _EVALUATION if any(row.get(key) is not None for row in rows)]
+    heads = [element("th", _EVALUATION[key][0], scope="col", class_="right") for key in columns]
+    body = [
+        element(
+            "tr",
+            element("td", _badge(row["trained_by"], slots) if row["trained_by"] else "random play"),
+            element("td", element("code", row["folder"]) if row["folder"] else "—", class_="path"),
+            *(element("td", _figure(row, key), class_="right") for key in columns),
+        )
+        for row in rows
+    ]
+    first = [element("th", head, scope="col") for head in ("Player", "Folder")]
+    table = element(
+        "table",
+        element("thead", element("tr", *first, *heads)),
+        element("tbody", *body),
+        class_="data",
+    )
+    lead = (
+        "Whole games in their own points, apart from training, from starts that no training draws; "
+        "after ± one standard error of the mean."
+    )
+    return section("evaluations", "Evaluations", _scrolling(table), lead=lead)
 
 
 def replays(items: Rows, slots: Mapping[str, int]) -> Html:
@@ -202,6 +243,16 @@ def _result(run: Mapping[str, Any]) -> tuple[object, ...]:
     if not values:
         return ("—",)
     return (f"{float(values[-1]):.4g}", " ", element("small", metric))
+
+
+def _figure(row: Mapping[str, Any], key: str) -> str:
+    """Return an evaluation's figure as text, the mean with its error where there is one."""
+    if row.get(key) is None:
+        return "—"
+    text = _EVALUATION[key][1].format(row[key])
+    error = row.get("standard_error")
+    known = key == "mean" and error is not None and error == error
+    return f"{text} ± {error:.2g}" if known else text
 
 
 def _replay(item: Mapping[str, Any], slots: Mapping[str, int]) -> Html:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from triptych.engines import evaluating, local, replay, setup
-from triptych.errors import RecipeError, TaskError
+from triptych.errors import RecipeError, RunError, TaskError
 from triptych.learn import evaluation
 from triptych.learn.evaluation import held_out
 from triptych.runs import evaluations
@@ -53,6 +53,35 @@ def test_an_evaluation_can_be_repeated_and_is_kept_once(run: Path) -> None:
     assert kept[0]["lengths"] == [4] * 12
     more = evaluating.evaluate_run(str(run), 15, 0.05, 3, silent)
     assert more.returns[:12] == first.returns
+
+
+def test_what_was_kept_is_told_beside_random_play(tmp_path: Path) -> None:
+    recipe = setup.load_recipe("space-invaders")
+    folder = RunFolder.create(tmp_path / "run", {"about": "x"}, {"backend": "torch"})
+    assert evaluating.kept(folder, recipe) == []
+    own = {"trained_by": "jax", "step": 10, "exploration": 0.05, "seed": 3, "episodes": 2}
+    random = own | {"trained_by": None, "step": None, "exploration": 1.0, "returns": [100, 160]}
+    other = own | {"seed": 4, "returns": [5.0]}
+    evaluations.add(folder, [own | {"returns": [200.0, 300.0]}, random, other])
+    first, beside, elsewhere = evaluating.kept(folder, recipe)
+    assert first.items() >= own.items()
+    assert (first["mean"], first["standard_error"]) == (250.0, pytest.approx(50.0))
+    assert first["human_normalised"] == pytest.approx(100 * (250 - 148.0) / (1668.7 - 148.0))
+    assert first["above_random"] == pytest.approx(120 / np.hypot(50.0, 30.0))
+    # Random play from other starts is no measure, and random play is none of itself.
+    assert beside["above_random"] is None and elsewhere["above_random"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"returns": []}, {"returns": ["x"]}, {"returns": 5}, {"step": "soon"}, {"seed": None}],
+)
+def test_a_damaged_entry_is_one_sentence(tmp_path: Path, change: dict) -> None:
+    folder = RunFolder.create(tmp_path / "run", {"about": "x"}, {"backend": "torch"})
+    entry = {"trained_by": "jax", "step": 1, "exploration": 0, "seed": 3, "episodes": 1}
+    evaluations.add(folder, [entry | {"returns": [1.0]} | change])
+    with pytest.raises(RunError, match=r"evaluation\.json is damaged: an entry lacks who played"):
+        evaluating.kept(folder, setup.load_recipe("fruit"))
 
 
 def test_random_play_has_the_same_starts(run: Path) -> None:

@@ -162,6 +162,18 @@ def make_outcome(keras: float = 0.9, *changes: str, deviation: float = 0.03) -> 
     return outcome.judge(recipe, scores, told)[1]
 
 
+def make_evaluations() -> list[dict]:
+    row = {"exploration": 0.05, "seed": 7, "episodes": 1000, "median": 270.0, "min": 60.0}
+    row |= {"max": 1120.0, "human_normalised": 10.51, "standard_error": 6.04}
+    shown = [
+        row | {"trained_by": b, "folder": f"{b}-seed0", "step": 250_000, "mean": 300.5 + k}
+        for k, b in enumerate(BACKENDS)
+    ]
+    random = row | {"trained_by": None, "folder": None, "step": None, "mean": 150.25}
+    random |= {"exploration": 1.0, "standard_error": float("nan"), "human_normalised": None}
+    return [each | {"above_random": 17.84} for each in shown] + [random | {"above_random": None}]
+
+
 def make_page(seeds: int = 1, **changes) -> Page:
     webp = animated_webp(upscale(make_frames(), 12), fps=8)
     rows = [
@@ -181,6 +193,7 @@ def make_page(seeds: int = 1, **changes) -> Page:
         "created": "2026-01-31T12:00:00+00:00",
         "ladder": make_ladder(),
         "runs": make_runs(seeds),
+        "evaluations": make_evaluations(),
         "replays": [
             {"backend": b, "data": webp, "mime": "image/webp", "caption": "10 of 10 caught"}
             for b in BACKENDS
@@ -238,6 +251,7 @@ def hostile_page(page) -> Page:
         created=HOSTILE,
         ladder=[rung | {"detail": HOSTILE, "dtype": HOSTILE}],
         runs=[run, run | {"backend": "torch", "metric": HOSTILE}],
+        evaluations=[page.evaluations[0] | {"trained_by": HOSTILE, "folder": HOSTILE}],
         replays=[dict(page.replays[0]) | {"backend": HOSTILE, "caption": HOSTILE}],
         definitions={HOSTILE: HOSTILE, "jax": f"x = '{HOSTILE}'  # {HOSTILE}"},
         network=[{"name": HOSTILE, "kind": HOSTILE, "output": HOSTILE, "parameters": 1}],

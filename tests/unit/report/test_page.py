@@ -46,13 +46,34 @@ def test_the_page_has_every_part_in_order_and_is_well_formed(page):
     made = Tags(render(page))
     assert made.wrong == [] and made.stack == []
     parts = [section["id"] for section in made.named("section")]
-    assert parts == ["ladder", "curves", "replays", "network", "definitions", "factors", "making"]
+    first, last = ["ladder", "curves", "evaluations"], ["definitions", "factors", "making"]
+    assert parts == [*first, "replays", "network", *last]
     links = [link["href"] for link in made.named("a") if link["href"].startswith("#")]
     assert links == [f"#{part}" for part in parts]
     text = " ".join(made.text)
     assert "Proven equal: all 39 comparisons on 3 pairs are green" in text
     assert "196,483" in text and "497,020" in text
     assert "31 January 2026, 12:00 UTC" in text
+
+
+def cells(html: str, part: str) -> list[list[str]]:
+    """The rows of a section's table as texts."""
+    section = re.search(rf'<section id="{part}">.*?</section>', html, re.DOTALL)[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", section, re.DOTALL)
+    found = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[re.sub(r"<[^>]+>", "", cell) for cell in row] for row in found]
+
+
+def test_evaluations_are_listed_beside_random_play(page, build_page):
+    head, torch, _, _, random = cells(render(page), "evaluations")
+    own = dict(zip(head, torch, strict=True))
+    assert (own["Player"], own["Folder"], own["Step"]) == ("torch", "torch-seed0", "250,000")
+    assert (own["Games"], own["Mean"], own["Median"]) == ("1,000", "300.5 ± 6", "270")
+    assert (own["Human-normalised"], own["Above random play"]) == ("10.5%", "17.8 s.e.")
+    assert random == ["random play", "—", "—", "1", "7", "1,000", "150.2", *random[7:10], "—", "—"]
+    # Where nobody published a human's score and nobody played at random, there are no columns.
+    bare = page.evaluations[0] | {"human_normalised": None, "above_random": None}
+    assert cells(render(build_page(evaluations=[bare])), "evaluations")[0] == head[:-2]
 
 
 def test_the_page_loads_nothing_from_anywhere(page):
