@@ -56,12 +56,13 @@ class Conv2d(nn.Conv2d):
         self.to(memory_format=torch.channels_last)
         self.uneven: Amounts | None = None if even else pad
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, height, width, in) -> (batch, height', width', out)."""
+    def forward(self, x: Tensor, channels_first: bool = False) -> Tensor:
+        """(batch, height, width, in) -> (batch, height', width', out), or out before height'."""
         x = to_channels_first(x)
         if self.uneven is not None:
             x = F.pad(x, edges(self.uneven))
-        return to_channels_last(super().forward(x))
+        y = super().forward(x)
+        return y if channels_first else to_channels_last(y)
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):

@@ -25,6 +25,11 @@ class Model(nn.Module):
         self.has_modes = any(n.layer.kind in ("dropout", "batch_norm") for n in network.nodes)
         self.last_reads = _last_reads(self.wiring)
         self.in_place = frozenset(_rectified_in_place(network))
+        self.unturned = frozenset(
+            source
+            for name, _, (source, *_) in self.wiring
+            if name in self.in_place and network.by_name[source].layer.kind == "conv"
+        )
         self.input_name = network.input.name
         self.input_dtype = dtype if network.input.layer.values == "real" else torch.int64  # type: ignore[attr-defined]
         for node in network.nodes[1:]:
@@ -44,7 +49,14 @@ class Model(nn.Module):
         """Return the output of the last node, keeping no value longer than it is read."""
         values = {self.input_name: x.to(self.input_dtype)}
         for (name, owner, inputs), read in zip(self.wiring, self.last_reads, strict=True):
-            values[name] = self._call(name, owner, [values[source] for source in inputs], masks)
+            taken = [values[source] for source in inputs]
+            if name in self.unturned:
+                # A rectifier that writes over a view would have the view's gradient copied.
+                values[name] = self._modules[owner](*taken, channels_first=True)
+            else:
+                value = self._call(name, owner, taken, masks)
+                turned = inputs[0] in self.unturned
+                values[name] = layers.to_channels_last(value) if turned else value
             for source in read:
                 del values[source]
         (last,) = values.values()
