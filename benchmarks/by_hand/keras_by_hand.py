@@ -52,6 +52,10 @@ def make(name):
     else:
         optimizer = keras.optimizers.Adam(2.5e-4, global_clipnorm=1.0)
 
+    @tf.function(jit_compile=True)
+    def change(grads):
+        optimizer.apply_gradients(zip(grads, model.trainable_variables, strict=True))
+
     @tf.function
     def update(observation, action, reward, later_observation, terminated):
         later = (model if fruit else target)(later_observation, training=False)
@@ -65,8 +69,7 @@ def make(name):
             else:
                 size = tf.abs(error)
                 loss = tf.reduce_mean(tf.where(size <= 1.0, 0.5 * size * size, size - 0.5))
-        grads = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(grads, model.trainable_variables, strict=True))
+        change(tape.gradient(loss, model.trainable_variables))
         return loss
 
     @tf.function(jit_compile=True)

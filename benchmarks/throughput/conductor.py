@@ -1,4 +1,8 @@
-"""The systems take turns: each lives in a process of its own and sleeps while another works."""
+"""The systems take turns: each lives in a process of its own, alone and anew in every round.
+
+Where a process finds its memory decides up to a third of its speed for as long as it lives, so that
+one process per system would compare luck.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,13 @@ class System:
         label: in the table.
         where: ``module:class:argument`` below ``throughput``.
         peer: whether it lives in the peers' virtual environment, or in this one.
-        trains: whether it makes training steps, or has components alone.
+        asked: the requests of a turn, see ``worker.py``.
     """
 
     label: str
     where: str
     peer: bool = False
-    trains: bool = True
+    asked: tuple[str, ...] = ("run", "components")
 
     @property
     def python(self) -> Path:
@@ -50,9 +53,12 @@ SYSTEMS = (
     System("SBX", "peers:SBX", peer=True),
     System("CleanRL-style loop (ours)", "cleanrl_style:CleanRLStyle", peer=True),
     System("Stable-Baselines3, fused Adam", "peers:StableBaselines3:fused", peer=True),
-    System("triptych", "parts:Parts", trains=False),
-    System("ALE vector, 1 game", "parts:VectorEmulator", trains=False),
-    System("PyTorch's kernels alone", "kernels:Kernels", trains=False),
+    System("torch, both loops", "beside:Beside:torch", asked=("compare",)),
+    System("jax, both loops", "beside:Beside:jax", asked=("compare",)),
+    System("keras, both loops", "beside:Beside:keras", asked=("compare",)),
+    System("triptych", "parts:Parts", asked=("components",)),
+    System("ALE vector, 1 game", "parts:VectorEmulator", asked=("components",)),
+    System("PyTorch's kernels alone", "kernels:Kernels", asked=("components",)),
 )
 
 Values = dict[tuple[str, str], list[float]]
@@ -131,23 +137,21 @@ def measure(
         tell: is told what is going on.
     """
     found = Measured({}, {})
-    with ExitStack() as stack:
-        workers = []
-        for system in systems:
-            tell(f"prepare {system.label}")
-            worker = stack.enter_context(Worker(system))
-            found.versions |= worker.ask("prepare")["versions"]
-            workers.append(worker)
-        for number in range(rounds):
-            for worker in workers[:: -1 if number % 2 else 1]:
-                tell(f"round {number + 1} of {rounds}: {worker.system.label}")
+    for number in range(rounds):
+        for system in systems[:: -1 if number % 2 else 1]:
+            tell(f"round {number + 1} of {rounds}: {system.label}")
+            with Worker(system) as worker:
+                found.versions |= worker.ask("prepare")["versions"]
                 _turn(worker, steps, components, found.values)
     return found
 
 
 def _turn(worker: Worker, steps: int, components: bool, values: Values) -> None:
-    answer = worker.ask("run", steps=steps) if worker.system.trains else {}
-    if components:
-        answer |= worker.ask("components")
+    answer = {}
+    for request in worker.system.asked:
+        if request != "components":
+            answer |= worker.ask(request, steps=steps)
+        elif components:
+            answer |= worker.ask(request)
     for what, value in answer.items():
         values.setdefault((what, worker.system.label), []).append(value)

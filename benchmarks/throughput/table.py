@@ -70,14 +70,9 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def _between(values: Values) -> list[Row]:
     """What the abstraction costs, and how far apart the backends are."""
     found = []
-    for key in ("steps/s", "update", "update (fruit)"):
-        for backend in BACKENDS:
-            ours = values.get((key, f"triptych {backend}"))
-            theirs = values.get((key, f"by hand {backend}"))
-            if ours and theirs:
-                pairs = [a / b for a, b in zip(ours, theirs, strict=True)]
-                what = "training" if key == "steps/s" else key
-                found.append(_row(f"{what}, of by hand", f"triptych {backend}", pairs, "x"))
+    for backend in BACKENDS:
+        if pairs := values.get(("of by hand", f"{backend}, both loops")):
+            found.append(_row("training, of by hand", f"triptych {backend}", pairs, "x"))
     speeds = [values.get(("steps/s", f"triptych {backend}")) for backend in BACKENDS]
     if all(speeds):
         spread = [min(of_round) / max(of_round) for of_round in zip(*speeds, strict=True)]
@@ -86,7 +81,7 @@ def _between(values: Values) -> list[Row]:
 
 
 def _components(values: Values) -> list[Row]:
-    names = dict.fromkeys(what for what, _ in values if what != "steps/s")
+    names = dict.fromkeys(w for w, _ in values if w not in ("steps/s", "of by hand"))
     return [row for name in names for row in _measured_rows(values, name, name, "ms", 1e3)]
 
 

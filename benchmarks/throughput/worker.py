@@ -1,8 +1,9 @@
-"""The process of one system: it answers requests, one JSON line each, and sleeps between them.
+"""The process of one system: it answers requests, one JSON line each, and waits between them.
 
     python -m throughput.worker SYSTEM
 
-Requests: ``{"do": "prepare"}``, ``{"do": "run", "steps": N}``, ``{"do": "components"}``.
+Requests: ``{"do": "prepare"}``, ``{"do": "run", "steps": N}``, ``{"do": "components"}``, and
+``{"do": "compare", "steps": N}`` of a system that holds two loops.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class Answers:
         if abs(made - due) > 1:
             raise RuntimeError(f"{made} updates in {steps} steps, where {due:g} are due")
         return {"steps/s": steps / taken}
+
+    def compare(self, steps: int) -> dict[str, float]:
+        """Let two loops take turns; answer the speed of the one in that of the other."""
+        return {"of by hand": self.system.compare(steps)}
 
     def components(self) -> dict[str, float]:
         """Answer the median seconds of a call of each component."""
