@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from triptych.engines.setup import load_recipe
 from triptych.parity import record, rungs
 from triptych.parity.measures import distance, last_bit, ratio, relative
 from triptych.parity.record import Record
+from triptych.parity.subject import of_recipe
 from triptych.spec.rules import SGD
 from triptych.spec.schedules import Constant
 from triptych.testing.faults import clean
@@ -60,6 +62,36 @@ def test_explosions_prove_nothing() -> None:
     verdicts = rungs.climb(subject, made, replace(made, name="other"))
     assert not np.isfinite(made.states["lockstep"].params["dense1/kernel"]).all()
     assert [verdict.rung for verdict in verdicts if not verdict.passed] == [5, 6]
+
+
+def with_loss(made: Record, share: float, noise: float = 0.0) -> Record:
+    """The record of a framework whose loss differs by a share, and how far rounding moves it."""
+    changed = made.loss * (1.0 + share)
+    return replace(made, name="other", loss=changed, loss_envelope=noise * made.loss)
+
+
+def test_a_loss_differs_by_its_rounding_and_no_more() -> None:
+    subject = problem(BROAD, SGD(Constant(0.1)))
+    made = replace(record.make(subject, "torch", "float32"), loss_envelope=0.0)
+
+    def passes(one: Record, other: Record) -> bool:
+        return rungs.loss(subject, one, other).passed
+
+    assert passes(made, with_loss(made, 9e-7)) and not passes(made, with_loss(made, 4e-6))
+    noisy = with_loss(made, 4e-6, noise=2e-6)
+    assert passes(made, noisy) and passes(noisy, made)
+    assert not passes(made, with_loss(made, 7e-6, noise=2e-6))
+    # In float64 rounding excuses nothing.
+    exact = replace(made, dtype="float64", loss_envelope=made.loss)
+    assert not passes(exact, with_loss(exact, 4e-12, noise=1.0))
+
+
+def test_the_tiny_loss_of_real_frames_is_no_difference() -> None:
+    subject = replace(of_recipe(load_recipe("space-invaders"), 0), lockstep=1, scheduled=False)
+    torch, jax = (record.make(subject, name, "float32") for name in ("torch", "jax"))
+    verdict = rungs.loss(subject, torch, jax)
+    assert torch.loss < 1e-3 and torch.loss_envelope > 0.0 and jax.loss_envelope > 0.0
+    assert verdict.passed and verdict.bound < 1e-4, verdict
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from triptych.parity.audit.natives import trained_by
 from triptych.parity.certificate import installed_versions, sentence_of
 from triptych.parity.matching import Match
 from triptych.parity.native_subject import NativeLearner, NativeSubject, builder, make
-from triptych.parity.record import Record, State
+from triptych.parity.record import Record
 from triptych.parity.rungs import Verdict
 from triptych.parity.sides import Side
 
@@ -308,4 +308,4 @@ def _keep_common_slots(left: Record, right: Record) -> None:
                 for slot, arrays in own.slots.values.items()
                 if slot in other.slots.values
             }
-            side.states[label] = State(own.params, replace(own.slots, values=values))
+            side.states[label] = replace(own, slots=replace(own.slots, values=values))

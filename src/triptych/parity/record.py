@@ -5,6 +5,7 @@ A record is made in a process of its own or in this one; it says nothing about r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -29,10 +30,11 @@ Tell = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class State:
-    """Params and slots at one moment."""
+    """Params and slots after an update, and the loss before it."""
 
     params: Params
     slots: Slots
+    loss: float
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Record:
     ``envelope`` holds, for the same labels, how far last-bit changes of the initial params led
     away: by array name, slots as ``name:slot``, and ``""`` for all params. In float64 it is
     measured only where two sides differ (:func:`moved`), and leaves ``lockstep`` out.
+    ``loss_envelope`` holds how far they led the loss on the first batch.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Record:
     gradients: Params
     states: dict[str, State] = field(default_factory=dict)
     envelope: dict[str, dict[str, float]] = field(default_factory=dict)
+    loss_envelope: float = 0.0
 
 
 def backend_learner(name: str) -> Build:
@@ -189,27 +193,33 @@ def _states(
     learner: Learner | None = None,
 ) -> dict[str, State]:
     """Params and slots after 1, SHORT and lockstep updates, and after SHORT under a schedule."""
-    states = {}
+    states, loss = {}, math.nan
     learner = learner or build(subject, params, subject.rule, dtype)
     for count, batch in enumerate(islice(subject.batches, subject.lockstep), start=1):
-        learner.update(batch)
+        loss = learner.update(batch)
         progress.step()
         if count in (1, min(SHORT, subject.lockstep)):
-            states["1" if count == 1 else str(SHORT)] = State(learner.params(), learner.slots())
-    states["lockstep"] = State(learner.params(), learner.slots())
+            states["1" if count == 1 else str(SHORT)] = _state(learner, loss)
+    states["lockstep"] = _state(learner, loss)
     if not subject.scheduled:
         return states
     falling = build(subject, params, scheduled(subject.rule), dtype)
     for batch in islice(subject.batches, SHORT):
-        falling.update(batch)
+        loss = falling.update(batch)
         progress.step()
-    states["scheduled"] = State(falling.params(), falling.slots())
+    states["scheduled"] = _state(falling, loss)
     return states
 
 
+def _state(learner: Learner, loss: Any) -> State:
+    return State(learner.params(), learner.slots(), float(loss))
+
+
 def widen(record: Record, starts: Sequence[dict[str, State]]) -> None:
-    """Let the envelope hold the distances to the states that changed starts led to."""
+    """Let the envelopes hold the distances to the states that changed starts led to."""
     for states in starts:
+        gap = abs(record.states["1"].loss - states["1"].loss)
+        record.loss_envelope = max(record.loss_envelope, gap)
         for label in states:
             found = record.envelope.setdefault(label, {})
             for name, gap in gaps(record.states[label], states[label]).items():
