@@ -44,6 +44,11 @@ def distance(left: Arrays, right: Arrays, names: Iterable[str] | None = None) ->
     return math.sqrt(total)
 
 
+def farthest(left: Arrays, right: Arrays, names: Iterable[str]) -> str:
+    """Return which of these arrays are the farthest apart; '' of none."""
+    return max(names, key=lambda name: distance(left, right, [name]), default="")
+
+
 def ratio(value: float, yardstick: float) -> float:
     """Return value / yardstick; 0 for 0/0."""
     if value == 0.0:

@@ -6,13 +6,13 @@ The bounds stand in one table. Records are made in ``record.py``; distances in `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from triptych.parity.measures import distance, ratio, relative
+from triptych.parity.measures import distance, farthest, ratio, relative
 from triptych.parity.record import SHORT, Record, State, gaps
 from triptych.parity.subject import Subject
 from triptych.spec import ladder
@@ -191,7 +191,7 @@ def lockstep(subject: Subject, left: Record, right: Record) -> Verdict:
     if noise:
         detail += f"; left out, since rounding alone moves them: {', '.join(sorted(noise))}"
     value = _finite(a, b, ratio(gap, yard))
-    culprit = _farthest(a.params, b.params, judged) if not value <= bound else None
+    culprit = farthest(a.params, b.params, judged) if not value <= bound else None
     return _verdict(6, left, right, value, bound, culprit, detail)
 
 
@@ -229,14 +229,14 @@ def _apart_in_envelopes(
     travelled = distance(a.params, _start(subject, left), judged)
     yard = _yard(subject, left, right, label, judged, travelled)
     gap = distance(a.params, b.params, judged)
-    found = {_farthest(a.params, b.params, judged): _finite(a, b, ratio(gap, yard))}
+    found = {farthest(a.params, b.params, judged): _finite(a, b, ratio(gap, yard))}
     for slot, arrays in a.slots.values.items():
         others, names = b.slots.values[slot], [name for name in arrays if name not in noise]
         envelope = math.hypot(*(_envelope(left, right, label, f"{n}:{slot}") for n in names))
         size = distance(arrays, {name: np.zeros_like(x) for name, x in arrays.items()}, names)
         share = max(BOUNDS["gradients"][left.dtype], _magnified(subject, left))
         yard = max(_roundings(subject, left) * envelope, share * size)
-        far = _farthest(arrays, others, names)
+        far = farthest(arrays, others, names)
         found[f"{far} ({slot})"] = ratio(distance(arrays, others, names), yard)
     return found
 
@@ -340,12 +340,6 @@ def _next_to_nothing(left: Record, right: Record) -> set[str]:
 
 def _start(subject: Subject, record: Record) -> dict[str, np.ndarray]:
     return {name: array.astype(record.dtype) for name, array in subject.params.items()}
-
-
-def _farthest(
-    left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray], names: Sequence[str]
-) -> str:
-    return max(names, key=lambda name: distance(left, right, [name]), default="")
 
 
 def _envelope(left: Record, right: Record, label: str, name: str) -> float:
