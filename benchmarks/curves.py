@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from proof import LEAST, machine, triptych
+from proof import machine, triptych
 
 from triptych.engines import comparison
 from triptych.engines.processes import Job, Tell, run_all, speak_plainly
@@ -35,6 +35,8 @@ BACKENDS, SEEDS = ("torch", "jax", "keras"), (0, 1, 2)
 RANDOM = ("evaluate", RECIPE, "--episodes", "1000", "--json")
 SHOW = ("--episodes", "20", "--video", "--json")
 STILLS = ("best", "median")
+LEAST = 10.0
+"""Standard errors that the mean of a backend's runs must be above random play."""
 
 Piece = Mapping[str, Any]
 

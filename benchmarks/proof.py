@@ -20,14 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triptych.learn.evaluation import standard_errors_apart, summary
-
 RESULTS = Path("docs/results")
 WORK = Path("runs/proof")
 _MANY = 12
 """Of more runs than these only the scores are kept; the page has their mean curves."""
-LEAST = 10.0
-"""Standard errors that a score must be above random play."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +64,6 @@ def equivalent(result: dict[str, Any]) -> dict[str, bool]:
         f"{pair['p']:.2g})": pair["verdict"] == "equivalent"
         for pair in pairs
     }
-
-
-def above_random(result: dict[str, Any]) -> dict[str, bool]:
-    """The mean score of each backend's seeds is far above 1,000 games of random play."""
-    words = ("evaluate", result["recipe"], "--episodes", "1000", "--json")
-    random = json.loads(triptych(*words))["evaluations"][0]
-    found = {}
-    for backend in result["backends"]:
-        own = [run["metric"] for run in result["runs"] if run["backend"] == backend]
-        above = standard_errors_apart(summary(own), random) or 0.0
-        found[
-            f"{backend} scores {summary(own)['mean']:.1f}, {above:.1f} standard errors (over its "
-            f"seeds) above random play, {random['mean']:.1f}; at least {LEAST:g}"
-        ] = above >= LEAST
-    return found
 
 
 def both(
