@@ -30,9 +30,6 @@ class Kernels:
     def prepare(self) -> None:
         self.run_all()
 
-    def run(self, steps: int) -> None:
-        raise NotImplementedError("kernels alone make no training steps")
-
     def components(self) -> dict[str, Call]:
         return {"kernels": self.run_all}
 

@@ -25,9 +25,6 @@ class Parts:
         for _ in range(2000):
             self._play()
 
-    def run(self, steps: int) -> None:
-        raise NotImplementedError("the parts alone make no training steps")
-
     def components(self) -> dict[str, Callable[[], object]]:
         observation, batch = self.observation, settings.algorithm().batch
         left, right = np.random.default_rng(0).normal(size=(2, 2048, 2048)).astype(np.float32)
@@ -72,9 +69,6 @@ class VectorEmulator:
 
     def prepare(self) -> None:
         self.env.reset(seed=0)
-
-    def run(self, steps: int) -> None:
-        raise NotImplementedError("the emulator alone makes no training steps")
 
     def components(self) -> dict[str, Callable[[], object]]:
         return {"emulation": lambda: self.env.step(self.rng.integers(6, size=1))}

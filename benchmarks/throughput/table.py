@@ -111,9 +111,17 @@ def bound(values: Values, system: str) -> list[float]:
     A step is one emulation, a selection with probability 1 - epsilon, one append, and its share of
     sampling and update (each ``update_every`` steps) and of copying the target network.
     """
+    shares = _how_often()
+    costs = {part: values.get((part, system)) or values.get((part, SHARED)) for part in shares}
+    found = {part: cost for part, cost in costs.items() if cost}
+    return _steps_per_second(found) if len(found) == len(shares) else []
+
+
+def _how_often() -> dict[str, float]:
+    """How often a step pays for each part."""
     own = settings.algorithm()
     assert own.target_sync is not None
-    shares = {
+    return {
         "emulation": 1.0,
         "selection": 1.0 - settings.EPSILON,
         "append": 1.0,
@@ -121,12 +129,14 @@ def bound(values: Values, system: str) -> list[float]:
         "update": 1.0 / own.update_every,
         "target sync": 1.0 / own.target_sync,
     }
-    costs = [values.get((part, system)) or values.get((part, SHARED)) for part in shares]
-    if not all(costs):
-        return []
+
+
+def _steps_per_second(costs: Mapping[str, Sequence[float]]) -> list[float]:
+    """Return, by round, the steps/s of a loop that pays for these parts alone."""
+    shares = [_how_often()[part] for part in costs]
     return [
-        1.0 / sum(share * cost for share, cost in zip(shares.values(), of_round, strict=True))
-        for of_round in zip(*costs, strict=True)
+        1.0 / sum(share * cost for share, cost in zip(shares, of_round, strict=True))
+        for of_round in zip(*costs.values(), strict=True)
     ]
 
 
@@ -138,16 +148,13 @@ def _at_most(values: Values) -> list[Row]:
     if not kernels or not emulation or not all(selections):
         return []
     fastest = [min(of_round) for of_round in zip(*selections, strict=True)]
-    greedy, updates = 1.0 - settings.EPSILON, 1.0 / settings.algorithm().update_every
-    limits = [
-        1.0 / (emulate + greedy * select + updates * update)
-        for emulate, select, update in zip(emulation, fastest, kernels, strict=True)
-    ]
+    limits = _steps_per_second({"emulation": emulation, "selection": fastest, "update": kernels})
     return [_row("training at most", KERNELS, limits, "steps/s", values.get(("steps/s", PEER)))]
 
 
 def _rates(values: Values, network: Network) -> list[Row]:
     """GFLOP/s of updates and of matrix multiplies, and the one as a share of the best other."""
+    an_update = update_flops(network, settings.algorithm().batch)
     rates = {
         what: {
             system: [1e-9 * work / seconds for seconds in numbers]
@@ -155,8 +162,8 @@ def _rates(values: Values, network: Network) -> list[Row]:
             if name == what
         }
         for what, work in (
-            ("update", update_flops(network, settings.algorithm().batch)),
-            ("kernels", update_flops(network, settings.algorithm().batch)),
+            ("update", an_update),
+            ("kernels", an_update),
             ("matrix multiply", 2.0 * 2048**3),
         )
     }

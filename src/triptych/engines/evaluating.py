@@ -148,9 +148,7 @@ class Evaluation:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of its returns, with a human's as measure where there is one."""
-        found: dict[str, Any] = dict(evaluation.summary(self.returns))
-        normalised = human_normalised(self.environment, found["mean"])
-        return found | {"human_normalised": normalised, "different": self.different}
+        return _figures(self.environment, self.returns) | {"different": self.different}
 
 
 def evaluate_run(
@@ -220,13 +218,18 @@ def _row(folder: RunFolder, environment: str, entry: Mapping[str, Any]) -> dict[
             "episodes": int(entry["episodes"]),
         }
         first, *others = [float(each) for each in entry["returns"]]
-        row |= evaluation.summary([first, *others])
+        return row | _figures(environment, [first, *others])
     except (KeyError, TypeError, ValueError):
         raise RunError(
             f"{folder.path / evaluations.FILE} is damaged: an entry lacks who played how, or its "
             "returns are no numbers; move the file away to begin anew"
         ) from None
-    return row | {"human_normalised": human_normalised(environment, row["mean"])}
+
+
+def _figures(environment: str, returns: Sequence[float]) -> dict[str, Any]:
+    """The figures of returns, with a human's as measure where there is one."""
+    found = evaluation.summary(returns)
+    return found | {"human_normalised": human_normalised(environment, found["mean"])}
 
 
 def _starts(row: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -218,8 +218,8 @@ def _state(learner: Learner, loss: Any) -> State:
 def widen(record: Record, starts: Sequence[dict[str, State]]) -> None:
     """Let the envelopes hold the distances to the states that changed starts led to."""
     for states in starts:
-        gap = abs(record.states["1"].loss - states["1"].loss)
-        record.loss_envelope = max(record.loss_envelope, gap)
+        led = abs(record.states["1"].loss - states["1"].loss)
+        record.loss_envelope = max(record.loss_envelope, led)
         for label in states:
             found = record.envelope.setdefault(label, {})
             for name, gap in gaps(record.states[label], states[label]).items():

@@ -104,12 +104,7 @@ def evaluations(rows: Rows, slots: Mapping[str, int]) -> Html:
         for row in rows
     ]
     first = [element("th", head, scope="col") for head in ("Player", "Folder")]
-    table = element(
-        "table",
-        element("thead", element("tr", *first, *heads)),
-        element("tbody", *body),
-        class_="data",
-    )
+    table = _table([*first, *heads], body)
     lead = (
         "Whole games in their own points, apart from training, from starts that no training draws; "
         "after ± one standard error of the mean."
@@ -136,13 +131,7 @@ def network(rows: Rows) -> Html:
         for row in rows
     ]
     totals = [element("td", _total(rows, name), class_=_side(name)) for name in columns]
-    table = element(
-        "table",
-        element("thead", element("tr", *heads)),
-        element("tbody", *body),
-        element("tfoot", element("tr", *totals)),
-        class_="data",
-    )
+    table = _table(heads, body, element("tfoot", element("tr", *totals)))
     return section("network", "The network", _scrolling(table))
 
 
@@ -164,12 +153,7 @@ def factors(values: Mapping[str, Mapping[str, Any]], slots: Mapping[str, int]) -
     names = list(dict.fromkeys(name for backend in backends for name in values[backend]))
     heads = [element("th", _badge(name, slots), scope="col") for name in backends]
     rows = [_factor(name, [values[backend].get(name) for backend in backends]) for name in names]
-    table = element(
-        "table",
-        element("thead", element("tr", element("th", "Factor", scope="col"), *heads)),
-        element("tbody", *rows),
-        class_="data factors",
-    )
+    table = _table([element("th", "Factor", scope="col"), *heads], rows, class_="data factors")
     lead = "Read back from the live native objects; a marked row differs."
     return section("factors", "Factors", _scrolling(table), lead=lead)
 
@@ -222,12 +206,7 @@ def _runs_table(runs: Rows, slots: Mapping[str, int]) -> Html:
         )
         for run in runs
     ]
-    table = element(
-        "table",
-        element("thead", element("tr", *(element("th", head, scope="col") for head in heads))),
-        element("tbody", *body),
-        class_="data runs",
-    )
+    table = _table([element("th", head, scope="col") for head in heads], body, class_="data runs")
     if len(runs) <= MANY_RUNS:
         return _scrolling(table)
     summary = element("summary", f"All {len(runs)} runs")
@@ -284,6 +263,11 @@ def _factor(name: str, values: Sequence[Any]) -> Html:
 
 def _badge(backend: str, slots: Mapping[str, int]) -> Html:
     return element("span", backend, class_=f"badge colour-{slots[backend]}")
+
+
+def _table(heads: Sequence[Html], rows: Sequence[Html], *foot: Html, class_: str = "data") -> Html:
+    head = element("thead", element("tr", *heads))
+    return element("table", head, element("tbody", *rows), *foot, class_=class_)
 
 
 def _scrolling(table: Html) -> Html:
