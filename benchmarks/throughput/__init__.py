@@ -1,9 +1,9 @@
 """Training steps per second, and what they are made of, against peers in one run.
 
 ``settings`` holds the one setting, S4's; ``library``, ``native``, ``beside``, ``peers``,
-``cleanrl_style``, ``parts`` and ``kernels`` the systems that are measured; ``worker`` is the process
-of one system, ``conductor`` lets them take turns, ``table`` computes the rows from what they
-measured. ``../benchmark.py`` is the command.
+``cleanrl_style``, ``parts`` and ``kernels`` the systems that are measured; ``worker`` is the
+process of one system, ``conductor`` lets them take turns, ``table`` computes the rows from
+what they measured. ``../benchmark.py`` is the command.
 
 A system is a class with
 
