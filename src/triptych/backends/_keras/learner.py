@@ -146,8 +146,8 @@ class KerasLearner(BaseLearner):
         XLA makes one pass over a variable of what TensorFlow makes a dozen of: half the time where
         there are millions of parameters.
         """
-        count = sum(int(np.prod(variable.shape)) for variable in self.trained)
-        large = count >= _NUMBERS_FOR_XLA and len(self.trained) <= _NODES_FOR_XLA
+        many = self.network.parameter_count >= _NUMBERS_FOR_XLA
+        large = many and len(self.trained) <= _NODES_FOR_XLA
         return tf.function(self._rule, jit_compile=True) if large else self._rule
 
     def _rule(self, grads: list[Any]) -> None:
