@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,6 +18,8 @@ BACKENDS = ("torch", "jax", "keras")
 SHARED = "triptych"
 """The system whose emulator and memory the others use that have none of their own."""
 KERNELS = "PyTorch's kernels alone"
+VECTORS = {"amx_tile": "AVX-512 and AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
+"""What a processor says of its vectors, the widest first."""
 SETTINGS = {
     "network and numbers": "S4: batch 32, an update every 4 steps, one game, replay 100,000, Adam "
     "2.5e-4, gradient norm clip 1, Huber, target sync 10,000, uint8 observations",
@@ -215,5 +218,11 @@ def drawn(table: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine() -> str:
-    """Return the processor's kind and how many cores there are."""
-    return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    """Return the processor, the widest of its vectors that matter to the rates, and its cores."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    said = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
+    flags = said.get("flags", "").split()
+    wide = next((words for flag, words in VECTORS.items() if flag in flags), "")
+    parts = said.get("model name", ""), platform.machine(), wide
+    cores = f"{len(os.sched_getaffinity(0))} cores"
+    return ", ".join([*(part for part in parts if part), cores])
