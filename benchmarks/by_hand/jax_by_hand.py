@@ -12,7 +12,7 @@ import optax
 from by_hand import Hands
 
 # XLA's default convolutions on a CPU take four times as long as Eigen's.
-FAST = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+FAST = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 CONVS = {
     "fruit": ((3, 1, 16, 1), (3, 16, 16, 1)),
     "space-invaders": ((8, 4, 32, 4), (4, 32, 64, 2), (3, 64, 64, 1)),

@@ -108,9 +108,10 @@ class Program:
         return trained, rest, slots, loss, reports
 
 
-_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"}
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 """Leaves convolutions to Eigen and matrix products to YNNPACK. XLA's default on a CPU gives both to
-YNNPACK, with which an update of the Space Invaders network took 1.6 times as long."""
+YNNPACK, with which an update of the Space Invaders network took 1.6 times as long; with products
+that are not individual (``..._DOT``) the convolutions before one go with it."""
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
