@@ -171,15 +171,15 @@ class Dropout(nn.Module):
 
 
 class Rescale(nn.Module):
-    """x * scale + offset."""
+    """x * scale + offset; ``inplace`` as in ``nn.ReLU``."""
 
     def __init__(self, layer: spec.Rescale) -> None:
         super().__init__()
-        self.scale, self.offset = layer.scale, layer.offset
+        self.scale, self.offset, self.inplace = layer.scale, layer.offset, False
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
-        x = x * self.scale
+        x = x.mul_(self.scale) if self.inplace else x * self.scale
         return x + self.offset if self.offset else x
 
 

@@ -24,7 +24,9 @@ class Model(nn.Module):
         self.masked = frozenset(n.name for n in network.nodes if n.layer.kind == "dropout")
         self.has_modes = any(n.layer.kind in ("dropout", "batch_norm") for n in network.nodes)
         self.last_reads = _last_reads(self.wiring)
-        self.in_place = frozenset(_rectified_in_place(network))
+        rescaled = frozenset(_rescaled_in_place(network))
+        self.in_place = rescaled | frozenset(_rectified_in_place(network))
+        self.writes_input = bool(rescaled)
         self.unturned = frozenset(
             source
             for name, _, (source, *_) in self.wiring
@@ -47,7 +49,7 @@ class Model(nn.Module):
 
     def forward(self, x: Tensor, masks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return the output of the last node, keeping no value longer than it is read."""
-        values = {self.input_name: x.to(self.input_dtype)}
+        values = self._begun(x)
         for (name, owner, inputs), read in zip(self.wiring, self.last_reads, strict=True):
             taken = [values[source] for source in inputs]
             if name in self.unturned:
@@ -66,13 +68,17 @@ class Model(nn.Module):
         self, x: Tensor, masks: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Return every node's output by name."""
-        values = {self.input_name: x.to(self.input_dtype)}
+        values = self._begun(x)
         for name, owner, inputs in self.wiring:
             taken = [values[source] for source in inputs]
             if name in self.in_place:
                 taken = [taken[0].clone()]
             values[name] = self._call(name, owner, taken, masks)
         return values
+
+    def _begun(self, x: Tensor) -> dict[str, Tensor]:
+        """The input's values, which are a copy where a layer writes over them."""
+        return {self.input_name: x.to(self.input_dtype, copy=self.writes_input)}
 
     def _call(
         self, name: str, owner: str, taken: list[Tensor], masks: Mapping[str, Tensor] | None
@@ -85,7 +91,7 @@ class Model(nn.Module):
         self, x: Tensor, state: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return every node's output for one step of (batch, features), and the state after it."""
-        values = {self.input_name: x.to(self.input_dtype)}
+        values = self._begun(x)
         after: dict[str, Tensor] = {}
         for name, owner, inputs in self.wiring:
             module = self.get_submodule(owner)
@@ -107,6 +113,14 @@ def _last_reads(wiring: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[list
     unread = {name: place for place, (name, _, _) in enumerate(wiring[:-1]) if name not in last}
     ends = last | unread
     return [[name for name, end in ends.items() if end == place] for place in range(len(wiring))]
+
+
+def _rescaled_in_place(network: Network) -> Iterator[str]:
+    """The node that alone reads the input and rescales it: it may write over the cast pixels."""
+    readers = [node for node in network.nodes if network.input.name in node.inputs]
+    real = network.input.layer.values == "real"  # type: ignore[attr-defined]
+    if real and len(readers) == 1 and readers[0].layer.kind == "rescale":
+        yield readers[0].name
 
 
 def _rectified_in_place(network: Network) -> Iterator[str]:
