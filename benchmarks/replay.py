@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import numpy as np
+from processor import processor
 
 from triptych.engines.processes import Job, run_all
 from triptych.learn.prioritised import PrioritisedMemory
@@ -126,10 +127,8 @@ def checkpoint_times(transitions, folder, tell):
 
 def machine():
     """Return what the system says of its processor, and how busy it was."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
     busy = round(os.getloadavg()[0], 2)
-    return {"processor": names[0] if names else "", "cores": os.cpu_count(), "load": busy}
+    return {"processor": processor().get("model name", ""), "cores": os.cpu_count(), "load": busy}
 
 
 def summary(values):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
+
+from processor import processor
 
 from throughput import settings
 from throughput.conductor import Measured, Values
@@ -219,8 +220,7 @@ def drawn(table: Sequence[Mapping[str, Any]]) -> str:
 
 def machine() -> str:
     """Return the processor, the widest of its vectors that matter to the rates, and its cores."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    said = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
+    said = processor()
     flags = said.get("flags", "").split()
     wide = next((words for flag, words in VECTORS.items() if flag in flags), "")
     parts = said.get("model name", ""), platform.machine(), wide
